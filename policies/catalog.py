@@ -1,0 +1,115 @@
+"""The compiled catalog: models, their deployments and providers as plain values for the hot path.
+
+``load`` builds it from validated documents; ``decide``, ``rank`` and the proxy read it. Must not know YAML or pydantic.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from adapters.ir import Auth, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Quality for one task, 0..1: the chance to win against the fixed reference."""
+
+    score: float
+    p25: float
+    source: str
+    as_of: date
+    votes: int | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_images: int = 1
+    max_references: int = 0
+    mask: bool = False
+    transparent: bool = False
+    max_prompt: int | None = None
+    min_edge: int = 1
+    max_edge: int = 16_384
+    max_pixels: int | None = None
+    max_aspect: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One formula. ``table`` is sorted by pixels for unit size and resolution; see ``price.price``."""
+
+    unit: str  # image | megapixel | size | resolution
+    table: tuple[tuple[str, int, float], ...]  # (name, pixels, usd); for megapixel: first and extra
+    reference_megapixel: float = 0.0
+    per_reference: float = 0.0
+    default: str = ""
+    estimated: bool = False
+    source: str = ""
+    as_of: date = date.min
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    id: str
+    vendor: str
+    aliases: frozenset[str]
+    operations: frozenset[Operation]
+    quality: Mapping[str, Score]  # by task
+    released: date | None
+    retires: date | None
+
+    def quality_for(self, task: str) -> Score | None:
+        """The score for a task, or the general one where the task was never measured; None: not known at all."""
+        return self.quality.get(task) or self.quality.get("general")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Where a key is found; never the key."""
+
+    kind: str  # env | file | none
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    name: str
+    wire: str
+    base_url: str
+    credential: Credential
+    auth: Auth | None  # None: as the wire has it
+    concurrency: int | None
+    trusted_hosts: tuple[str, ...]
+    connect_seconds: float
+    attempt_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model at one provider. ``id`` is ``model@provider`` and unique in a catalog."""
+
+    id: str
+    model: Model
+    provider: Provider
+    remote: str
+    operations: frozenset[Operation]
+    price: Price | None
+    edit_price: Price | None
+    p50: float  # seconds, prior
+    p95: float
+    limits: Limits
+    options: Mapping[str, Any]
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """``by_name`` holds what a caller may mean by a model name: an id, an alias, a remote id, or ``model@provider``."""
+
+    deployments: tuple[Deployment, ...]
+    models: Mapping[str, Model]
+    providers: Mapping[str, Provider]
+    by_operation: Mapping[Operation, tuple[Deployment, ...]]
+    by_name: Mapping[str, tuple[Deployment, ...]]

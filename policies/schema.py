@@ -1,0 +1,359 @@
+"""Everything a user may write: the documents of ``apiVersion: muxel.dev/v1alpha1``, as pydantic models.
+
+Field descriptions are the user documentation. ``load`` validates YAML against these and ``catalog``/``match`` compile
+them; nothing else may depend on this module, so that the hot path never touches pydantic.
+"""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from adapters.ir import Operation, Tier
+
+API_VERSION = "muxel.dev/v1alpha1"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+Glob = Annotated[str, StringConstraints(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Dollars = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Objective = Literal["cheapest", "hybrid", "fastest", "best"]
+
+
+class Document(BaseModel):
+    """The settings of every model here: unknown keys are errors, keys are camelCase, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=False)
+
+
+class Metadata(Document):
+    name: Name
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+# -------------------------------------------------------------------------------------------------------- ModelCatalog
+
+
+class PerImage(Document):
+    """One price a picture."""
+
+    unit: Literal["image"]
+    usd: Dollars
+
+
+class PerMegapixel(Document):
+    """``first`` for the first started megapixel, ``extra`` for each further one; ``reference`` a megapixel of input."""
+
+    unit: Literal["megapixel"]
+    first: Dollars
+    extra: Dollars
+    reference: Dollars = 0.0
+
+
+class PerSize(Document):
+    """A price for each size in the provider's table; a size between two is priced as the next larger one."""
+
+    unit: Literal["size"]
+    usd: dict[Annotated[str, StringConstraints(pattern=r"^\d+x\d+$")], Dollars] = Field(min_length=1)
+
+
+class PerResolution(Document):
+    """A price for each resolution class; without one asked for, ``default`` is charged."""
+
+    unit: Literal["resolution"]
+    usd: dict[Literal["512", "1K", "2K", "4K"], Dollars] = Field(min_length=1)
+    default: Literal["512", "1K", "2K", "4K"] = "1K"
+
+
+class Price(Document):
+    """What one call costs. No price block at all means unknown, which is never taken for free."""
+
+    formula: PerImage | PerMegapixel | PerSize | PerResolution = Field(discriminator="unit")
+    per_reference: Dollars = Field(0.0, description="added for each reference picture")
+    estimated: bool = Field(False, description="sources disagree, or a figure had to be derived")
+    source: str = Field(min_length=1)
+    as_of: date
+
+
+class Latency(Document):
+    """Seconds from request to picture, until live measurements take over."""
+
+    p50: Seconds
+    p95: Seconds
+    source: str = ""
+    as_of: date | None = None
+
+
+class Score(Document):
+    """Quality for one task on a 0..1 scale: the chance to win against the fixed reference; ``p25`` its lower quartile."""
+
+    score: Share
+    p25: Share
+    source: str = Field(min_length=1)
+    as_of: date
+    votes: int | None = Field(None, ge=0)
+    estimated: bool = Field(False, description="derived from related categories")
+
+
+class Limits(Document):
+    """What a model or a deployment can take. A request beyond a limit makes it ineligible, never silently altered."""
+
+    max_images: int = Field(1, ge=1, description="pictures one upstream call can make; more are fanned out")
+    max_references: int = Field(0, ge=0)
+    mask: bool = False
+    transparent: bool = False
+    max_prompt: int | None = Field(None, ge=1, description="characters")
+    min_edge: int = Field(1, ge=1)
+    max_edge: int = Field(16_384, ge=1)
+    max_pixels: int | None = Field(None, ge=1)
+    max_aspect: float = Field(100.0, ge=1, description="longest edge over shortest")
+
+
+class Deployment(Document):
+    """One model at one provider."""
+
+    provider: Name
+    remote: str = Field(min_length=1, description="the model's id at that provider")
+    operations: tuple[Operation, ...] | None = Field(None, description="fewer than the model's, where this host has fewer")
+    price: Price | None = None
+    edit_price: Price | None = Field(None, description="where work on given pictures is priced apart")
+    latency: Latency | None = None
+    limits: Limits | None = Field(None, description="replaces the model's limits whole")
+    options: dict[str, Any] = Field({}, description="how this deployment is spoken to; the keys are its wire's")
+    region: str = ""
+
+
+class Model(Document):
+    """What makes the picture: what it can do and how well, wherever it is hosted."""
+
+    id: Name
+    vendor: str = Field(min_length=1)
+    aliases: tuple[str, ...] = Field((), description="other names callers know it by")
+    operations: tuple[Operation, ...] = Field(min_length=1)
+    limits: Limits = Limits()
+    quality: dict[str, Score] = Field({}, description="by task; 'general' stands in for a task that is not listed")
+    released: date | None = None
+    retires: date | None = Field(None, description="not eligible from this date on")
+    deployments: tuple[Deployment, ...] = Field(min_length=1)
+
+
+class CatalogSpec(Document):
+    models: tuple[Model, ...] = Field(min_length=1)
+
+
+class ModelCatalog(Document):
+    api_version: Literal["muxel.dev/v1alpha1"]
+    kind: Literal["ModelCatalog"]
+    metadata: Metadata
+    spec: CatalogSpec
+
+
+# ------------------------------------------------------------------------------------------------------------ Provider
+
+
+class FileRef(Document):
+    """A key in a file below the credentials directory, re-read when it changes."""
+
+    file: str = Field(min_length=1)
+
+
+class EnvRef(Document):
+    """A key in the environment, read at start."""
+
+    env: str = Field(min_length=1)
+
+
+class AuthHeader(Document):
+    """Where the key goes, if it is not where the wire has it."""
+
+    header: str = Field(min_length=1)
+    scheme: str = ""
+
+
+class Timeouts(Document):
+    connect_seconds: Seconds = 5.0
+    attempt_seconds: Seconds = 180.0
+
+
+class ProviderSpec(Document):
+    wire: str = Field(min_length=1)
+    base_url: str = Field(pattern=r"^https?://[^/]+(/.*)?[^/]$")
+    credential: FileRef | EnvRef | Literal["none"] = Field(description="a reference to the key, never the key")
+    auth: AuthHeader | None = None
+    concurrency: int | None = Field(None, ge=1, description="calls in flight at once")
+    trusted_hosts: tuple[Glob, ...] = Field((), description="other hosts of this provider that may see the key: poll URLs")
+    timeouts: Timeouts = Timeouts()
+
+
+class Provider(Document):
+    api_version: Literal["muxel.dev/v1alpha1"]
+    kind: Literal["Provider"]
+    metadata: Metadata
+    spec: ProviderSpec
+
+
+# ------------------------------------------------------------------------------------------------------- RoutingPolicy
+
+
+class TierSpec(Document):
+    """``floor`` is compared with the lower quartile of a model's score for the task."""
+
+    floor: Share
+    objective: Objective | None = None
+
+
+class Tiers(Document):
+    draft: TierSpec = TierSpec(floor=0.2)
+    standard: TierSpec = TierSpec(floor=0.35)
+    premium: TierSpec = TierSpec(floor=0.5)
+
+
+class Weights(Document):
+    """What ``hybrid`` weighs; the shares need not add up to one."""
+
+    quality: float = Field(0.4, ge=0)
+    cost: float = Field(0.35, ge=0)
+    latency: float = Field(0.15, ge=0)
+    reliability: float = Field(0.1, ge=0)
+
+
+class SpeedPremium(Document):
+    """``cheapest`` may pay this share more for a candidate that meets the latency asked for."""
+
+    max_extra: float = Field(0.25, ge=0)
+
+
+class Ceilings(Document):
+    cost_usd: Dollars | None = None
+    latency_seconds: Seconds | None = None
+
+
+class Doubt(Document):
+    """Below ``minConfidence`` a candidate must clear the floor of every plausible task, or of the next tier up."""
+
+    min_confidence: Share = 0.6
+    action: Literal["everyPlausibleTask", "saferTier"] = "everyPlausibleTask"
+
+
+class Selector(Document):
+    """Which deployments; empty lists select nothing. A name may hold ``*``; one of any list is enough."""
+
+    models: tuple[Glob, ...] = ()
+    providers: tuple[Glob, ...] = ()
+    vendors: tuple[Glob, ...] = ()
+    regions: tuple[Glob, ...] = ()
+
+
+class Match(Document):
+    """Every key given must hold; within a list one is enough. No key at all matches every request."""
+
+    operation: tuple[Operation, ...] | None = None
+    task: tuple[str, ...] | None = None
+    tier: tuple[Tier, ...] | None = None
+    caller: tuple[Glob, ...] | None = None
+    headers: dict[str, Glob] | None = Field(None, description="header name to a pattern for its value")
+    language: tuple[str, ...] | None = None
+    prompt: str | None = Field(None, description="a regular expression searched for in the prompt, case ignored")
+    min_confidence: Share | None = None
+    max_confidence: Share | None = None
+    min_references: int | None = Field(None, ge=0)
+    min_pixels: int | None = Field(None, ge=1)
+    max_pixels: int | None = Field(None, ge=1)
+
+
+class Rewrite(Document):
+    """What is added to the prompt before it is sent."""
+
+    prompt_prefix: str = ""
+    prompt_suffix: str = ""
+    negative_prompt: str = Field("", description="where the caller gave none")
+
+
+class Rule(Document):
+    """The first rule whose ``match`` holds applies; its actions override the policy's."""
+
+    name: Name
+    match: Match = Match()
+    use: Selector | None = Field(None, description="only these, and without the quality floor: the operator knows")
+    require: Selector | None = Field(None, description="only these, floor and all")
+    prefer: Selector | None = Field(None, description="these before all others where eligible")
+    avoid: Selector | None = Field(None, description="none of these")
+    tier: Tier | None = None
+    objective: Objective | None = None
+    ceilings: Ceilings | None = None
+    rewrite: Rewrite | None = None
+    refuse: str | None = Field(None, description="answer the caller with this message and spend nothing")
+    mark: str | None = Field(None, description="a label for trace and audit")
+
+
+class Attempts(Document):
+    """One budget over the whole chain of retries and fallbacks."""
+
+    max: int = Field(4, ge=1, le=20)
+    per_deployment: int = Field(2, ge=1, le=10)
+    deadline_seconds: Seconds = 300.0
+    backoff_seconds: Seconds = 0.5
+    max_retry_after_seconds: float = Field(20.0, ge=0)
+
+
+class FallBackSpec(Document):
+    """Failures after which money or policy may be at stake; off unless said."""
+
+    refused: bool = False
+    ambiguous: bool = False
+
+
+class Breaker(Document):
+    failure_rate: Share = 0.5
+    min_calls: int = Field(5, ge=1)
+    window_seconds: Seconds = 60.0
+    open_seconds: Seconds = 30.0
+    half_open_trials: int = Field(2, ge=1)
+    slow_seconds: Seconds | None = Field(None, description="a slower success votes as a failure")
+
+
+class Resilience(Document):
+    attempts: Attempts = Attempts()
+    fall_back: FallBackSpec = FallBackSpec()
+    breaker: Breaker = Breaker()
+
+
+class Output(Document):
+    """``exact`` brings the picture to the size the caller named; ``asIs`` hands on what the provider made."""
+
+    fit: Literal["exact", "asIs"] = "exact"
+
+
+class PolicySpec(Document):
+    model_field: Literal["pin", "prefer", "ignore"] = Field(
+        "ignore", description="what the caller's model name means; 'auto' is always routed"
+    )
+    objective: Objective = "cheapest"
+    weights: Weights = Weights()
+    speed_premium: SpeedPremium = SpeedPremium()
+    tiers: Tiers = Tiers()
+    default_tier: Tier = Tier.STANDARD
+    ceilings: Ceilings = Ceilings()
+    on_doubt: Doubt = Doubt()
+    allow: Selector | None = None
+    deny: Selector | None = None
+    rules: tuple[Rule, ...] = ()
+    resilience: Resilience = Resilience()
+    output: Output = Output()
+
+
+class RoutingPolicy(Document):
+    api_version: Literal["muxel.dev/v1alpha1"]
+    kind: Literal["RoutingPolicy"]
+    metadata: Metadata
+    spec: PolicySpec = PolicySpec()
+
+
+KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider]] = {
+    "RoutingPolicy": RoutingPolicy,
+    "ModelCatalog": ModelCatalog,
+    "Provider": Provider,
+}
