@@ -7,18 +7,22 @@ where pixels are really touched. Must not know any provider.
 import base64
 import binascii
 import hashlib
+import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from math import gcd, sqrt
 from typing import Any
 
+import imagesize
 import orjson
 
-from adapters.ir import Delivery, InvalidRequest, Media, MediaRequest
+from adapters.ir import RESOLUTIONS, Cause, Delivery, InvalidRequest, Media, MediaRequest
 
-RESOLUTIONS = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}  # name -> edge of the square of the same area
 MAX_EDGE = 16_384
 MAX_PIXELS = 80_000_000  # a decoded picture above this is refused before it is decoded
+MAX_PARTS = 128  # of a multipart body
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")  # what Pillow may decode: strangers' bytes reach no other parser
 
 # ------------------------------------------------------------------------------------------ reading a caller's fields
 
@@ -58,18 +62,17 @@ def read_choice(fields: Mapping[str, Any], name: str, choices: Iterable[str]) ->
 
 def read_number(fields: Mapping[str, Any], name: str, low: float, high: float) -> float | None:
     """A number in [low, high], also when a multipart part spelled it as text; None where absent or null."""
-    value = fields.get(name)
-    if value is None or value == "":
+    given = fields.get(name)
+    if given is None or given == "":
         return None
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise InvalidRequest(name, f"{name} must be a number; got {value[:40]!r}") from None
+    try:
+        value = float(given) if isinstance(given, str) else given
+    except ValueError:
+        raise InvalidRequest(name, f"{name} must be a number; got {given[:40]!r}") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest(name, f"{name} must be a number, not {_json_type(value)}")
     if not low <= value <= high:  # NaN is outside too
-        raise InvalidRequest(name, f"{name} must be between {low:g} and {high:g}; got {value:g}")
+        raise InvalidRequest(name, f"{name} must be between {low:.12g} and {high:.12g}; got {value:.12g}")
     return value
 
 
@@ -158,9 +161,11 @@ def nearest_aspect(pair: tuple[int, int], choices: Iterable[str], separator: str
 
 
 def nearest_resolution(request: MediaRequest, choices: Iterable[str]) -> str:
-    """The smallest of ``choices`` ("512", "1K", ...) with at least the pixels asked for, else the largest; "" if
-    neither a size nor a resolution was asked for."""
+    """The smallest of ``choices`` ("512", "1K", ...) with at least the pixels asked for, else the largest; "" if there
+    is no choice, or neither a size nor a resolution was asked for."""
     ordered = sorted(choices, key=RESOLUTIONS.__getitem__)
+    if not ordered:
+        return ""
     if request.resolution:
         wanted = float(RESOLUTIONS.get(request.resolution, 1024))
     elif request.size:
@@ -170,28 +175,23 @@ def nearest_resolution(request: MediaRequest, choices: Iterable[str]) -> str:
     return next((name for name in ordered if RESOLUTIONS[name] * 1.1 >= wanted), ordered[-1])
 
 
-def pixels_of(request: MediaRequest) -> tuple[int, int] | None:
-    """Width and height: the size asked for, or computed from aspect and resolution; None if neither was asked for."""
-    if request.size:
-        return request.size
-    if request.aspect is None and not request.resolution:
-        return None
-    edge = RESOLUTIONS.get(request.resolution, 1024)
-    width, height = request.aspect or (1, 1)
-    scale = edge / sqrt(width * height)
-    return round(width * scale), round(height * scale)
-
-
-def snap(size: tuple[int, int], multiple: int, low: int, high: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """``size`` brought within edge limits and a pixel cap at the same aspect, each edge a multiple of ``multiple``."""
+def snap(
+    size: tuple[int, int], multiple: int, low: int, high: int, max_pixels: int = MAX_PIXELS, min_pixels: int = 1
+) -> tuple[int, int]:
+    """``size`` brought within edge and pixel limits at the same aspect, each edge a multiple of ``multiple``. Where the
+    limits contradict each other the upper ones hold."""
     width, height = size
     scale = min(1.0, high / max(width, height), sqrt(max_pixels / (width * height)))
-    scale = max(scale, low / min(width, height)) if scale == 1.0 else scale
+    if scale == 1.0:
+        scale = max(1.0, low / min(width, height), sqrt(min_pixels / (width * height)))
 
     def edge(length: float) -> int:
-        return min(max(round(length / multiple) * multiple, -(-low // multiple) * multiple), high // multiple * multiple)
+        rounded = max(round(length / multiple), -(-low // multiple), 1)
+        return min(rounded, high // multiple) * multiple
 
     width, height = edge(width * scale), edge(height * scale)
+    while width * height < min_pixels and max(width, height) + multiple <= high:  # rounded down to below it
+        width, height = (width, height + multiple) if width >= height else (width + multiple, height)
     while width * height > max_pixels and max(width, height) > multiple:
         width, height = (width - multiple, height) if width >= height else (width, height - multiple)
     return width, height
@@ -212,7 +212,8 @@ def encode_base64(data: bytes) -> str:
 
 
 def read_base64(value: object, name: str, mime: str = "") -> Media:
-    """Raw base64, or a data URI. Raises InvalidRequest naming the field."""
+    """Raw base64 or a data URI, in either alphabet and with or without padding, as Google's SDK for Python sends the
+    URL-safe one (google-genai 3.4.0, seen 2026-11-20). Raises InvalidRequest naming the field."""
     if not isinstance(value, str) or not value:
         raise InvalidRequest(name, f"{name} must be a base64 string")
     if value.startswith("data:"):
@@ -221,12 +222,15 @@ def read_base64(value: object, name: str, mime: str = "") -> Media:
         if not comma or not head.endswith(";base64"):
             raise InvalidRequest(name, f"{name} must be a base64 data URI")
     try:
-        data = base64.b64decode(value, validate=True)
+        data = base64.b64decode(value.translate(_STANDARD) + "=" * (-len(value) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest(name, f"{name} is not valid base64") from None
     if not data:
         raise InvalidRequest(name, f"{name} is empty")
     return Media(data=data, mime=mime or sniff_mime(data))
+
+
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def read_picture(value: object, name: str) -> Media:
@@ -254,19 +258,28 @@ def sniff_mime(data: bytes) -> str:
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the picture's header, without decoding it; (0, 0) if it is no raster picture."""
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(data)) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    """Width and height from the picture's header, without decoding it; (0, 0) if it is no raster picture we know."""
+    mime = sniff_mime(data)
+    if mime in ("", "image/svg+xml"):
         return 0, 0
+    try:
+        # Nearly every picture is a PNG, whose size stands at one place.
+        width, height = struct.unpack_from(">II", data, 16) if mime == "image/png" else imagesize.get(BytesIO(data))
+    except (ValueError, OSError, IndexError, struct.error):  # a header that breaks off
+        return 0, 0
+    return (width, height) if width > 0 and height > 0 else (0, 0)
 
 
 def mask_from_alpha(data: bytes, name: str) -> Media:
-    """A PNG whose transparent pixels mark the area to change, as a grey PNG with white = change."""
-    return _convert_mask(data, name, lambda image: _inverted(image.convert("RGBA").getchannel("A")))
+    """A PNG whose transparent pixels mark the area to change, as a grey PNG with white = change. Raises InvalidRequest
+    naming the field, also for a picture that has no transparency: it would ask for nothing to be changed."""
+
+    def convert(image: Any) -> Any:
+        if not image.has_transparency_data:
+            raise InvalidRequest(name, f"{name} has no alpha channel: transparent pixels mark what is to be changed")
+        return _inverted(image.convert("RGBA").getchannel("A"))
+
+    return _convert_mask(data, name, convert)
 
 
 def mask_to_alpha(data: bytes, name: str = "mask") -> Media:
@@ -287,6 +300,9 @@ def mask_from_grey(data: bytes, name: str, *, white_is_change: bool = True) -> M
     )
 
 
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)  # Pillow on bad bytes
+
+
 def _inverted(grey: Any) -> Any:
     return grey.point(range(255, -1, -1))
 
@@ -295,12 +311,12 @@ def _convert_mask(data: bytes, name: str, convert: Any) -> Media:
     from PIL import Image
 
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InvalidRequest(name, f"{name} has more than {MAX_PIXELS} pixels")
             out = BytesIO()
             convert(image).save(out, "PNG", compress_level=1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (*_UNREADABLE, Image.DecompressionBombError):
         raise InvalidRequest(name, f"{name} is not a picture that can be decoded") from None
     return Media(data=out.getvalue(), mime="image/png")
 
@@ -309,29 +325,43 @@ def _convert_mask(data: bytes, name: str, convert: Any) -> Media:
 
 
 def read_multipart(body: bytes, content_type: str) -> list[tuple[str, str, str, bytes]]:
-    """The parts as (name, file name, mime, value); a part without a file name is a plain field. Raises InvalidRequest."""
+    """The parts as (name, file name, mime, value); one without a file name is a plain field. Raises InvalidRequest."""
     import multipart
 
     kind, options = multipart.parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise InvalidRequest("body", "the body must be multipart/form-data with a boundary")
+    parts: list[tuple[str, str, str, bytes]] = []
+    name = filename = mime = ""
+    content = b""
     try:
-        parser = multipart.MultipartParser(
-            BytesIO(body), options["boundary"], len(body), disk_limit=0, memfile_limit=len(body), memory_limit=2 * len(body)
-        )
-        return [(part.name, part.filename or "", part.content_type or "", part.raw) for part in parser]
-    except multipart.MultipartError as error:
+        with multipart.PushMultipartParser(options["boundary"], len(body), max_segment_count=MAX_PARTS) as parser:
+            for event in parser.parse(body):
+                if event is None:
+                    parts.append((name, filename, mime, content))
+                elif isinstance(event, multipart.MultipartSegment):
+                    name, filename, mime = event.name or "", event.filename or "", event.content_type or ""
+                    content = b""
+                else:
+                    content += event
+    except (multipart.MultipartError, UnicodeError) as error:
         raise InvalidRequest("body", f"the multipart body cannot be read: {error}") from None
+    return parts
+
+
+_ESCAPED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
 def write_multipart(parts: Sequence[tuple[str, str, str, bytes]]) -> tuple[str, bytes]:
-    """(content type, body) for parts of (name, file name, mime, value). The boundary comes from the content."""
+    """(content type, body) for parts of (name, file name, mime, value). The boundary comes from the content; names and
+    types may be a caller's, so they are escaped as browsers do and cannot end their header."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(part[3])
     boundary = digest.hexdigest()
     out = BytesIO()
-    for name, filename, mime, value in parts:
+    for *labels, value in parts:
+        name, filename, mime = (str(label).translate(_ESCAPED) for label in labels)
         disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
         kind = f"Content-Type: {mime}\r\n" if mime else ""
         out.write(f"--{boundary}\r\nContent-Disposition: {disposition}\r\n{kind}\r\n".encode())
@@ -341,7 +371,7 @@ def write_multipart(parts: Sequence[tuple[str, str, str, bytes]]) -> tuple[str, 
     return f"multipart/form-data; boundary={boundary}", out.getvalue()
 
 
-# ------------------------------------------------------------------------------------------------------- what is dropped
+# ------------------------------------------------------------------------------------------------------ what is dropped
 
 _CANONICAL = (
     "negative_prompt", "size", "aspect", "resolution", "quality", "seed", "steps", "guidance", "strength", "references",
@@ -371,3 +401,52 @@ def deliver(media: Media, delivery: Delivery) -> str:
     if delivery is Delivery.DATA_URI:
         return data_uri(media)
     return encode_base64(media.data)
+
+
+# ------------------------------------------------------------------------------------------ reading a provider's answer
+
+_CAUSES = {
+    401: Cause.DENIED,
+    402: Cause.DENIED,
+    403: Cause.DENIED,
+    408: Cause.UNAVAILABLE,
+    429: Cause.THROTTLED,
+    504: Cause.AMBIGUOUS,
+}
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")  # base64, or a key
+
+
+def read_answer(body: bytes) -> dict[str, Any]:
+    """The JSON object a provider answered with; empty where it is none."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def cause_of(status: int) -> Cause:
+    """What an HTTP status alone says of a failed call. A wire that knows better from the body asks that first."""
+    if status in _CAUSES:
+        return _CAUSES[status]
+    if 400 <= status < 500:
+        return Cause.UNSUPPORTED
+    return Cause.UNAVAILABLE if 500 <= status < 600 else Cause.MALFORMED
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``retry-after-ms`` or ``retry-after``; None where there is neither, or a date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if 0 <= seconds < 1e6:  # NaN is outside too
+            return seconds
+    return None
+
+
+def excerpt(text: str, limit: int = 300) -> str:
+    """A provider's own words, short enough for a message, on one line and without base64."""
+    line = " ".join(_ENCODED.sub("...", text).split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -7,6 +7,7 @@ Knows the shape of a request, a result, an upstream call and the causes of failu
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from math import sqrt
 from typing import Any
 
 
@@ -118,6 +119,8 @@ class InvalidRequest(Exception):
 
 # ------------------------------------------------------------------------------------------------------ the request
 
+RESOLUTIONS = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}  # name -> edge of the square of the same area
+
 
 @dataclass(frozen=True, slots=True)
 class Media:
@@ -173,6 +176,16 @@ class MediaRequest:
     user: str = field(default="", repr=False)
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # by wire: fields only it has
     ask: Ask = field(default_factory=Ask)
+
+    def dimensions(self) -> tuple[int, int] | None:
+        """Width and height: the size asked for, or those of aspect and resolution; None if nothing was asked for."""
+        if self.size:
+            return self.size
+        if self.aspect is None and not self.resolution:
+            return None
+        width, height = self.aspect or (1, 1)
+        scale = RESOLUTIONS.get(self.resolution, 1024) / sqrt(width * height)
+        return round(width * scale), round(height * scale)
 
 
 # ------------------------------------------------------------------------------------------------------- the results
@@ -245,7 +258,10 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A piece of work a caller polls. ``id`` is sealed and safe to put in a URL; ``base_url`` is the mount it called."""
+    """A piece of work a caller polls. ``id`` is sealed and safe to put in a URL; ``base_url`` is the mount it called.
+
+    ``fresh``: this is the answer to the submit, which some wires shape otherwise than the answer to a poll.
+    """
 
     id: str
     state: JobState
@@ -256,6 +272,7 @@ class Job:
     input: Mapping[str, Any] = field(default_factory=dict, repr=False)  # echoed where the wire echoes
     result: MediaResult | None = None
     failure: Failure | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +297,7 @@ class Action(Enum):
     CANCEL = "cancel"
     UPLOAD = "upload"
     DOWNLOAD = "download"
+    DESCRIBE = "describe"  # answered by the wire alone, the same every time
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +321,7 @@ class ClientCall:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     base_url: str = ""
+    ask: Ask = field(default_factory=Ask)  # read_request hands it on
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +336,7 @@ class ClientReply:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The one deployment a provider face writes for: base URL without a trailing slash, remote id, the wire's options."""
+    """The deployment a provider face writes for: base URL without a trailing slash, remote id, the wire's options."""
 
     base_url: str
     remote: str
@@ -359,10 +378,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Accepted, not finished. ``handle`` is JSON and all that ``poll`` needs; ``after`` is seconds until the next poll."""
+    """Accepted, not finished. ``handle`` is JSON and all that ``poll`` needs; ``after`` is seconds until the next poll.
+
+    An empty ``handle`` is the answer to a poll and means: the one we had. ``usage`` is what the acceptance already said
+    of the cost; it stands until ``Done.usage`` says more.
+    """
 
     handle: Mapping[str, Any] = field(repr=False)
     after: float = 1.0
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)

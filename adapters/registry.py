@@ -70,12 +70,19 @@ class FileFace(Protocol):
     def write_upload_reply(self, upload: Upload) -> ClientReply: ...
 
 
+class DescribeFace(Protocol):
+    """A client face whose SDK asks about models before or after it uses them."""
+
+    def describe(self, call: ClientCall) -> ClientReply: ...
+
+
 class ProviderFace(Protocol):
     """What we send to an upstream."""
 
     AUTH: Auth
     PROVIDER_OPERATIONS: frozenset[Operation]
     OPTIONS: frozenset[str]  # the keys a deployment of this wire may set in the catalog
+    TAKES_URLS: bool  # input pictures may be named by a URL the provider fetches; else the proxy fetches them first
 
     def write_request(self, request: MediaRequest, target: Target) -> UpstreamCall: ...
     def read_reply(self, reply: UpstreamReply) -> Step:
@@ -114,6 +121,7 @@ class Wire:
     jobs: JobFace | None = None
     events: EventFace | None = None
     files: FileFace | None = None
+    described: DescribeFace | None = None
     provider: ProviderFace | None = None
     polling: PollFace | None = None
     stream: StreamFace | None = None
@@ -135,6 +143,15 @@ WIRES: Mapping[str, Wire] = _by_name(
         Wire("bfl", client=bfl, jobs=bfl, provider=bfl, polling=bfl),
         Wire("gemini", client=gemini, events=gemini, provider=gemini),
         Wire("openai_images", client=openai_images, events=openai_images, provider=openai_images, stream=openai_images),
-        Wire("replicate", client=replicate, jobs=replicate, files=replicate, provider=replicate, polling=replicate, uploads=replicate),
+        Wire(
+            "replicate",
+            client=replicate,
+            jobs=replicate,
+            files=replicate,
+            described=replicate,
+            provider=replicate,
+            polling=replicate,
+            uploads=replicate,
+        ),
     )
-)  
+)
