@@ -1,7 +1,11 @@
 """What operators declare, and the choice made from it: traits -> rule -> candidates -> decision.
 
-Pure: no IO beyond reading the YAML files it is pointed at (``load``), no clock, no randomness. Of the rest of Muxel it
-imports ``adapters.ir`` alone. ``schema`` is what users may write, ``load`` turns files into a ``Config`` with every
-error at file:line:column, ``catalog`` and ``price`` hold models and what they cost, ``classify`` reads what a request
-is about, ``match`` and ``rank`` apply rules and order candidates, ``decide`` is the one entry, ``explain`` says why.
+Pure: no IO beyond reading the YAML files it is pointed at, no clock, no randomness. Of the rest of Muxel it imports
+``adapters.ir`` alone.
+
+declared   ``schema`` is what users may write; ``load`` turns files into a ``Config`` with every error at
+           file:line:column, by way of ``parse``, ``validate``, ``check``, ``problems`` and ``compile``
+known      ``catalog`` holds models, deployments and providers, ``price`` what a request costs, ``lexicon`` the words
+chosen     ``classify`` reads what a request is about, ``match`` applies rules, ``screen`` sorts out what cannot serve,
+           ``rank`` orders the rest, ``decide`` is the one entry, ``decision`` its record, ``explain`` says why
 """

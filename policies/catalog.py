@@ -1,6 +1,6 @@
 """The compiled catalog: models, their deployments and providers as plain values for the hot path.
 
-``load`` builds it from validated documents; ``decide``, ``rank`` and the proxy read it. Must not know YAML or pydantic.
+``compile`` builds it from validated documents; ``decide``, ``rank`` and the proxy read it. Knows no YAML or pydantic.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One formula. ``table`` is sorted by pixels for unit size and resolution; see ``price.price``."""
+    """One formula. ``table`` is sorted by pixels for unit size and resolution; ``price.price`` reads it."""
 
     unit: str  # image | megapixel | size | resolution
     table: tuple[tuple[str, int, float], ...]  # (name, pixels, usd); for megapixel: first and extra
@@ -67,10 +67,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Where a key is found; never the key."""
+    """Where a key is found; never the key. Both empty: none is needed."""
 
-    kind: str  # env | file | none
-    name: str = ""
+    file: str = ""  # in the credentials directory; wins where it holds a key
+    env: str = ""
+
+    @property
+    def needed(self) -> bool:
+        return bool(self.file or self.env)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One model at one provider. ``id`` is ``model@provider`` and unique in a catalog."""
+    """One model at one provider. ``id`` is unique in a catalog: ``model@provider``, and where a provider has the model
+    more than once ``#`` and what tells them apart (``compile.deployment_ids``)."""
 
     id: str
     model: Model
@@ -106,7 +111,8 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """``by_name`` holds what a caller may mean by a model name: an id, an alias, a remote id, or ``model@provider``."""
+    """``by_name`` holds what a caller may mean by a model name: ``model@provider``, an id, an alias, a remote id. The
+    kinds of names go in this order: an alias or remote id that is also a model's id means that model alone."""
 
     deployments: tuple[Deployment, ...]
     models: Mapping[str, Model]

@@ -7,14 +7,24 @@ them; nothing else may depend on this module, so that the hot path never touches
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from adapters.ir import Operation, Tier
 
 API_VERSION = "muxel.dev/v1alpha1"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+SIZE = r"^[1-9]\d{0,4}x[1-9]\d{0,4}$"
+URL = r"^https?://[^/]+(/.*)?[^/]$"
+SPELLING = {  # each pattern in words, for error messages
+    NAME: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+    SIZE: "a size such as 1024x1536",
+    URL: "an http or https URL without a slash at its end",
+}
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
@@ -57,7 +67,7 @@ class PerSize(Document):
     """A price for each size in the provider's table; a size between two is priced as the next larger one."""
 
     unit: Literal["size"]
-    usd: dict[Annotated[str, StringConstraints(pattern=r"^\d+x\d+$")], Dollars] = Field(min_length=1)
+    usd: dict[Annotated[str, StringConstraints(pattern=SIZE)], Dollars] = Field(min_length=1)
 
 
 class PerResolution(Document):
@@ -72,8 +82,8 @@ class Price(Document):
     """What one call costs. No price block at all means unknown, which is never taken for free."""
 
     formula: PerImage | PerMegapixel | PerSize | PerResolution = Field(discriminator="unit")
-    per_reference: Dollars = Field(0.0, description="added for each reference picture")
-    estimated: bool = Field(False, description="sources disagree, or a figure had to be derived")
+    per_reference: Dollars = Field(default=0.0, description="added for each reference picture")
+    estimated: bool = Field(default=False, description="sources disagree, or a figure had to be derived")
     source: str = Field(min_length=1)
     as_of: date
 
@@ -88,28 +98,28 @@ class Latency(Document):
 
 
 class Score(Document):
-    """Quality for one task on a 0..1 scale: the chance to win against the fixed reference; ``p25`` its lower quartile."""
+    """Quality for one task, 0..1: the chance to win against the fixed reference; ``p25`` is its lower quartile."""
 
     score: Share
     p25: Share
     source: str = Field(min_length=1)
     as_of: date
-    votes: int | None = Field(None, ge=0)
-    estimated: bool = Field(False, description="derived from related categories")
+    votes: int | None = Field(default=None, ge=0)
+    estimated: bool = Field(default=False, description="derived from related categories")
 
 
 class Limits(Document):
     """What a model or a deployment can take. A request beyond a limit makes it ineligible, never silently altered."""
 
-    max_images: int = Field(1, ge=1, description="pictures one upstream call can make; more are fanned out")
-    max_references: int = Field(0, ge=0)
+    max_images: int = Field(default=1, ge=1, description="pictures one upstream call can make; more are fanned out")
+    max_references: int = Field(default=0, ge=0)
     mask: bool = False
     transparent: bool = False
-    max_prompt: int | None = Field(None, ge=1, description="characters")
-    min_edge: int = Field(1, ge=1)
-    max_edge: int = Field(16_384, ge=1)
-    max_pixels: int | None = Field(None, ge=1)
-    max_aspect: float = Field(100.0, ge=1, description="longest edge over shortest")
+    max_prompt: int | None = Field(default=None, ge=1, description="characters")
+    min_edge: int = Field(default=1, ge=1)
+    max_edge: int = Field(default=16_384, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
+    max_aspect: float = Field(default=100.0, ge=1, description="longest edge over shortest")
 
 
 class Deployment(Document):
@@ -117,12 +127,14 @@ class Deployment(Document):
 
     provider: Name
     remote: str = Field(min_length=1, description="the model's id at that provider")
-    operations: tuple[Operation, ...] | None = Field(None, description="fewer than the model's, where this host has fewer")
+    operations: tuple[Operation, ...] | None = Field(
+        None, description="fewer than the model's, where this host has fewer"
+    )
     price: Price | None = None
-    edit_price: Price | None = Field(None, description="where work on given pictures is priced apart")
+    edit_price: Price | None = Field(default=None, description="where work on given pictures is priced apart")
     latency: Latency | None = None
-    limits: Limits | None = Field(None, description="replaces the model's limits whole")
-    options: dict[str, Any] = Field({}, description="how this deployment is spoken to; the keys are its wire's")
+    limits: Limits | None = Field(default=None, description="replaces the model's limits whole")
+    options: dict[str, Any] = Field(default={}, description="how this deployment is spoken to; the keys are its wire's")
     region: str = ""
 
 
@@ -131,12 +143,14 @@ class Model(Document):
 
     id: Name
     vendor: str = Field(min_length=1)
-    aliases: tuple[str, ...] = Field((), description="other names callers know it by")
+    aliases: tuple[str, ...] = Field(default=(), description="other names callers know it by")
     operations: tuple[Operation, ...] = Field(min_length=1)
     limits: Limits = Limits()
-    quality: dict[str, Score] = Field({}, description="by task; 'general' stands in for a task that is not listed")
+    quality: dict[str, Score] = Field(
+        default={}, description="by task; 'general' stands in for a task that is not listed"
+    )
     released: date | None = None
-    retires: date | None = Field(None, description="not eligible from this date on")
+    retires: date | None = Field(default=None, description="not eligible from this date on")
     deployments: tuple[Deployment, ...] = Field(min_length=1)
 
 
@@ -154,16 +168,27 @@ class ModelCatalog(Document):
 # ------------------------------------------------------------------------------------------------------------ Provider
 
 
-class FileRef(Document):
-    """A key in a file below the credentials directory, re-read when it changes."""
+class KeyRef(Document):
+    """Where the key is found, never the key: ``file``, ``env`` or both, of which the file wins. ``none``: no key."""
 
-    file: str = Field(min_length=1)
+    file: str = Field(default="", min_length=1, description="in the credentials directory, re-read when it changes")
+    env: str = Field(default="", min_length=1, description="a variable of the environment, read at start")
 
-
-class EnvRef(Document):
-    """A key in the environment, read at start."""
-
-    env: str = Field(min_length=1)
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_its_forms(cls, value: object) -> object:
+        """Refuses everything else with one message that does not repeat it: it may be a key."""
+        match value:
+            case "none":
+                return {}
+            case {"file": _} | {"env": _}:
+                return value
+            case _:
+                raise PydanticCustomError(
+                    "credential",
+                    "must be {file: name}, {env: NAME}, {file: name, env: NAME} or none; "
+                    "a key itself never stands here",
+                )
 
 
 class AuthHeader(Document):
@@ -180,11 +205,13 @@ class Timeouts(Document):
 
 class ProviderSpec(Document):
     wire: str = Field(min_length=1)
-    base_url: str = Field(pattern=r"^https?://[^/]+(/.*)?[^/]$")
-    credential: FileRef | EnvRef | Literal["none"] = Field(description="a reference to the key, never the key")
+    base_url: str = Field(pattern=URL)
+    credential: KeyRef
     auth: AuthHeader | None = None
-    concurrency: int | None = Field(None, ge=1, description="calls in flight at once")
-    trusted_hosts: tuple[Glob, ...] = Field((), description="other hosts of this provider that may see the key: poll URLs")
+    concurrency: int | None = Field(default=None, ge=1, description="calls in flight at once")
+    trusted_hosts: tuple[Glob, ...] = Field(
+        (), description="other hosts of this provider that may see the key: poll URLs"
+    )
     timeouts: Timeouts = Timeouts()
 
 
@@ -214,16 +241,16 @@ class Tiers(Document):
 class Weights(Document):
     """What ``hybrid`` weighs; the shares need not add up to one."""
 
-    quality: float = Field(0.4, ge=0)
-    cost: float = Field(0.35, ge=0)
-    latency: float = Field(0.15, ge=0)
-    reliability: float = Field(0.1, ge=0)
+    quality: float = Field(default=0.4, ge=0)
+    cost: float = Field(default=0.35, ge=0)
+    latency: float = Field(default=0.15, ge=0)
+    reliability: float = Field(default=0.1, ge=0)
 
 
 class SpeedPremium(Document):
     """``cheapest`` may pay this share more for a candidate that meets the latency asked for."""
 
-    max_extra: float = Field(0.25, ge=0)
+    max_extra: float = Field(default=0.25, ge=0)
 
 
 class Ceilings(Document):
@@ -254,14 +281,16 @@ class Match(Document):
     task: tuple[str, ...] | None = None
     tier: tuple[Tier, ...] | None = None
     caller: tuple[Glob, ...] | None = None
-    headers: dict[str, Glob] | None = Field(None, description="header name to a pattern for its value")
+    headers: dict[str, Glob] | None = Field(default=None, description="header name to a pattern for its value")
     language: tuple[str, ...] | None = None
-    prompt: str | None = Field(None, description="a regular expression searched for in the prompt, case ignored")
+    prompt: str | None = Field(
+        default=None, description="a regular expression searched for in the prompt, case ignored"
+    )
     min_confidence: Share | None = None
     max_confidence: Share | None = None
-    min_references: int | None = Field(None, ge=0)
-    min_pixels: int | None = Field(None, ge=1)
-    max_pixels: int | None = Field(None, ge=1)
+    min_references: int | None = Field(default=None, ge=0)
+    min_pixels: int | None = Field(default=None, ge=1)
+    max_pixels: int | None = Field(default=None, ge=1)
 
 
 class Rewrite(Document):
@@ -269,7 +298,7 @@ class Rewrite(Document):
 
     prompt_prefix: str = ""
     prompt_suffix: str = ""
-    negative_prompt: str = Field("", description="where the caller gave none")
+    negative_prompt: str = Field(default="", description="where the caller gave none")
 
 
 class Rule(Document):
@@ -277,42 +306,47 @@ class Rule(Document):
 
     name: Name
     match: Match = Match()
-    use: Selector | None = Field(None, description="only these, and without the quality floor: the operator knows")
-    require: Selector | None = Field(None, description="only these, floor and all")
-    prefer: Selector | None = Field(None, description="these before all others where eligible")
-    avoid: Selector | None = Field(None, description="none of these")
+    use: Selector | None = Field(
+        default=None, description="only these, and without the quality floor: the operator knows"
+    )
+    require: Selector | None = Field(default=None, description="only these, floor and all")
+    prefer: Selector | None = Field(default=None, description="these before all others where eligible")
+    avoid: Selector | None = Field(default=None, description="none of these")
     tier: Tier | None = None
     objective: Objective | None = None
     ceilings: Ceilings | None = None
     rewrite: Rewrite | None = None
-    refuse: str | None = Field(None, description="answer the caller with this message and spend nothing")
-    mark: str | None = Field(None, description="a label for trace and audit")
+    refuse: str | None = Field(default=None, description="answer the caller with this message and spend nothing")
+    mark: str | None = Field(default=None, description="a label for trace and audit")
 
 
 class Attempts(Document):
     """One budget over the whole chain of retries and fallbacks."""
 
-    max: int = Field(4, ge=1, le=20)
-    per_deployment: int = Field(2, ge=1, le=10)
+    max: int = Field(default=4, ge=1, le=20)
+    per_deployment: int = Field(default=2, ge=1, le=10)
     deadline_seconds: Seconds = 300.0
     backoff_seconds: Seconds = 0.5
-    max_retry_after_seconds: float = Field(20.0, ge=0)
+    max_retry_after_seconds: float = Field(default=20.0, ge=0)
 
 
 class FallBackSpec(Document):
-    """Failures after which money or policy may be at stake; off unless said."""
+    """After which failures another deployment may be tried where money or policy is at stake."""
 
-    refused: bool = False
-    ambiguous: bool = False
+    refused: bool = Field(
+        default=False, description="a refusal on content: off, or an outage rule becomes a way around safety"
+    )
+    ambiguous: bool = Field(default=False, description="sent and not answered: the first purchase may be billed")
+    failed_job: bool = Field(default=True, description="an accepted job that failed: another one is a new purchase")
 
 
 class Breaker(Document):
     failure_rate: Share = 0.5
-    min_calls: int = Field(5, ge=1)
+    min_calls: int = Field(default=5, ge=1)
     window_seconds: Seconds = 60.0
     open_seconds: Seconds = 30.0
-    half_open_trials: int = Field(2, ge=1)
-    slow_seconds: Seconds | None = Field(None, description="a slower success votes as a failure")
+    half_open_trials: int = Field(default=2, ge=1)
+    slow_seconds: Seconds | None = Field(default=None, description="a slower success votes as a failure")
 
 
 class Resilience(Document):
@@ -329,7 +363,7 @@ class Output(Document):
 
 class PolicySpec(Document):
     model_field: Literal["pin", "prefer", "ignore"] = Field(
-        "ignore", description="what the caller's model name means; 'auto' is always routed"
+        default="ignore", description="what the caller's model name means; 'auto' is always routed"
     )
     objective: Objective = "cheapest"
     weights: Weights = Weights()

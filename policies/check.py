@@ -1,0 +1,268 @@
+"""What no single field can tell: names that must exist elsewhere, figures that must fit each other, names used twice.
+
+Called by ``load`` with the documents in force, after each was validated by itself. Only documents that are valid are
+looked into; the names of the others count, so that one mistake does not make ten.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from adapters.ir import Operation
+from policies import schema
+from policies.compile import deployment_ids
+from policies.parse import Document, Path
+from policies.problems import Problem, did_you_mean, excerpt
+from policies.validate import spell
+
+ACTIONS = ("use", "require", "prefer", "avoid")
+
+
+@dataclass(frozen=True, slots=True)
+class WireFacts:
+    """What the provider face of a wire can do, and the option keys a deployment may set for it."""
+
+    operations: frozenset[Operation]
+    options: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Every name in force that another document may use, by the key of ``Selector`` that uses it."""
+
+    models: frozenset[str]  # ids, aliases, and ids of deployments
+    providers: frozenset[str]
+    vendors: frozenset[str]
+    regions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model in force, and where it stands: ``path`` is that of the model in its document."""
+
+    document: Document
+    path: Path
+    model: schema.Model
+
+
+# -------------------------------------------------------------------------------------------------------------- names
+
+
+def names_of(documents: Iterable[Document]) -> Names:
+    """The names these documents bring, valid or not."""
+    models: set[str] = set()
+    providers: set[str] = set()
+    vendors: set[str] = set()
+    regions: set[str] = set()
+    for document in documents:
+        if _text(document.data, "kind") == "Provider":
+            providers.add(_text(_inner(document.data, "metadata"), "name"))
+        for model in _list(_inner(document.data, "spec"), "models"):
+            hosts = [
+                (_text(host, "provider"), _text(host, "remote"), _text(host, "region"))
+                for host in _list(model, "deployments")
+            ]
+            models.update(deployment_ids(_text(model, "id"), hosts), {_text(model, "id")})
+            models.update(alias for alias in _list(model, "aliases") if isinstance(alias, str))
+            vendors.add(_text(model, "vendor"))
+            regions.update(region for _, _, region in hosts)
+    return Names(*(frozenset(names - {""}) for names in (models, providers, vendors, regions)))
+
+
+def _inner(data: object, key: str) -> object:
+    return data.get(key) if isinstance(data, Mapping) else None
+
+
+def _text(data: object, key: str) -> str:
+    value = _inner(data, key)
+    return value if isinstance(value, str) else ""
+
+
+def _list(data: object, key: str) -> list[object]:
+    value = _inner(data, key)
+    return value if isinstance(value, list) else []
+
+
+# ----------------------------------------------------------------------------------------------------------- providers
+
+
+def check_provider(document: Document, provider: schema.Provider, wires: Mapping[str, WireFacts]) -> Iterator[Problem]:
+    if provider.spec.wire not in wires:
+        yield _unknown(document, ("spec", "wire"), "wire", provider.spec.wire, wires)
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+
+
+def check_models(
+    entries: Sequence[Entry],
+    providers: Mapping[str, schema.Provider],
+    known: frozenset[str] | None,
+    wires: Mapping[str, WireFacts],
+    tasks: frozenset[str] | None,
+) -> Iterator[Problem]:
+    """``known`` are the names of all providers, valid or not; ``tasks`` those of all tasks. None: any name will do."""
+    for entry in entries:
+        yield from _check_model(entry, tasks)
+        for index, host in enumerate(entry.model.deployments):
+            path = (*entry.path, "deployments", index)
+            yield from _check_deployment(entry, path, host)
+            if known is not None and host.provider not in known:
+                yield _unknown(entry.document, (*path, "provider"), "provider", host.provider, known)
+            elif (provider := providers.get(host.provider)) and (facts := wires.get(provider.spec.wire)):
+                yield from _check_wire(entry, path, host, provider.spec.wire, facts)
+
+
+def _check_model(entry: Entry, tasks: frozenset[str] | None) -> Iterator[Problem]:
+    document, path, model = entry.document, entry.path, entry.model
+    for task, score in model.quality.items():
+        where = (*path, "quality", task)
+        if tasks is not None and task not in (*tasks, "general"):
+            hint = did_you_mean(task, (*tasks, "general"))
+            yield document.problem(where, f"{spell(where)} is not a known task{hint}", key=True)
+        if score.p25 > score.score:
+            where = (*where, "p25")
+            yield document.problem(where, f"{spell(where)} {score.p25:g} is above score {score.score:g}")
+    if model.released and model.retires and model.retires < model.released:
+        where = (*path, "retires")
+        yield document.problem(where, f"{spell(where)} is before released {model.released}")
+    yield from _check_limits(document, (*path, "limits"), model.limits)
+    seen: dict[tuple[str, str, str], int] = {}
+    for index, host in enumerate(model.deployments):
+        first = seen.setdefault((host.provider, host.remote, host.region), index)
+        if first != index:
+            where = (*path, "deployments", index)
+            line, column = document.locate((*path, "deployments", first))
+            message = f"{spell(where)} has the provider, remote and region of the deployment at {line}:{column}"
+            yield document.problem(where, message)
+
+
+def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iterator[Problem]:
+    document = entry.document
+    for index, operation in enumerate(host.operations or ()):
+        if operation not in entry.model.operations:
+            where = (*path, "operations", index)
+            yield document.problem(where, f"{spell(where)} {operation} is not among the model's operations")
+    if host.limits:
+        yield from _check_limits(document, (*path, "limits"), host.limits)
+    for key, price in (("price", host.price), ("editPrice", host.edit_price)):
+        formula = price.formula if price else None
+        if isinstance(formula, schema.PerResolution) and formula.default not in formula.usd:
+            where = (*path, key, "formula", "default")
+            yield document.problem(where, f"{spell(where)} {formula.default} has no price in usd")
+    if host.latency and host.latency.p95 < host.latency.p50:
+        where = (*path, "latency", "p95")
+        yield document.problem(where, f"{spell(where)} {host.latency.p95:g} is below p50 {host.latency.p50:g}")
+
+
+def _check_limits(document: Document, path: Path, limits: schema.Limits) -> Iterator[Problem]:
+    if limits.min_edge > limits.max_edge:
+        where = (*path, "minEdge")
+        yield document.problem(where, f"{spell(where)} {limits.min_edge} is above maxEdge {limits.max_edge}")
+
+
+def _check_wire(entry: Entry, path: Path, host: schema.Deployment, wire: str, facts: WireFacts) -> Iterator[Problem]:
+    document = entry.document
+    for option in host.options:
+        if option not in facts.options:
+            where = (*path, "options", option)
+            hint = did_you_mean(option, facts.options)
+            yield document.problem(where, f"{spell(where)} is not an option of wire {wire}{hint}", key=True)
+    if host.operations is None:
+        unable = ", ".join(operation for operation in entry.model.operations if operation not in facts.operations)
+        if unable:
+            message = f"wire {wire} cannot do {unable}: list the operations this deployment has"
+            yield document.problem(path, f"{spell(path)}: {message}")
+        return
+    for index, operation in enumerate(host.operations):
+        if operation not in facts.operations:
+            where = (*path, "operations", index)
+            yield document.problem(where, f"{spell(where)}: wire {wire} cannot do {operation}")
+
+
+# ------------------------------------------------------------------------------------------------------------ policies
+
+
+def check_policy(document: Document, policy: schema.RoutingPolicy, tasks: frozenset[str] | None) -> Iterator[Problem]:
+    tiers = policy.spec.tiers
+    steps = (("draft", tiers.draft), ("standard", tiers.standard), ("premium", tiers.premium))
+    for (lower, below), (upper, above) in pairwise(steps):
+        if above.floor < below.floor:
+            where: Path = ("spec", "tiers", upper, "floor")
+            message = f"{spell(where)} {above.floor:g} is below the floor {below.floor:g} of {lower}"
+            yield document.problem(where, message)
+    seen: dict[str, int] = {}
+    for index, rule in enumerate(policy.spec.rules):
+        path: Path = ("spec", "rules", index)
+        first = seen.setdefault(rule.name, index)
+        if first != index:
+            where = (*path, "name")
+            line, column = document.locate(("spec", "rules", first, "name"))
+            yield document.problem(
+                where, f'{spell(where)} "{rule.name}" is already the name of the rule at {line}:{column}'
+            )
+        yield from _check_match(document, (*path, "match"), rule.match, tasks)
+
+
+def _check_match(
+    document: Document, path: Path, match: schema.Match, tasks: frozenset[str] | None
+) -> Iterator[Problem]:
+    for index, task in enumerate(match.task or ()):
+        if tasks is not None and task not in tasks:
+            yield _unknown(document, (*path, "task", index), "task", task, tasks)
+    if match.prompt is not None and (mistake := _mistake(match.prompt)):
+        where = (*path, "prompt")
+        yield document.problem(where, f"{spell(where)} is not a regular expression: {mistake}")
+    for low, high, least, most in (
+        ("minConfidence", "maxConfidence", match.min_confidence, match.max_confidence),
+        ("minPixels", "maxPixels", match.min_pixels, match.max_pixels),
+    ):
+        if least is not None and most is not None and least > most:
+            where = (*path, low)
+            yield document.problem(where, f"{spell(where)} {least} is above {high} {most}: the rule never applies")
+
+
+def _mistake(expression: str) -> str:
+    try:
+        re.compile(expression, re.IGNORECASE)
+    except re.error as error:
+        return str(error)
+    except (OverflowError, RecursionError):
+        return "it is too large"
+    return ""
+
+
+def check_selectors(document: Document, policy: schema.RoutingPolicy, names: Names) -> Iterator[Problem]:
+    """Every name in a selector means something in force: otherwise it is a slip, and ``deny`` would deny nothing."""
+    spec = policy.spec
+    selectors: list[tuple[Path, schema.Selector | None]] = [
+        (("spec", "allow"), spec.allow),
+        (("spec", "deny"), spec.deny),
+    ]
+    for index, rule in enumerate(spec.rules):
+        selectors.extend((("spec", "rules", index, action), getattr(rule, action)) for action in ACTIONS)
+    for path, selector in selectors:
+        if selector is None:
+            continue
+        wanted = {key: getattr(selector, key) for key in ("models", "providers", "vendors", "regions")}
+        if not any(wanted.values()):
+            message = f"{spell(path)} selects nothing: give models, providers, vendors or regions"
+            yield document.problem(path, message)
+        for key, globs in wanted.items():
+            known: frozenset[str] = getattr(names, key)
+            for index, glob in enumerate(globs):
+                if not _means_any(glob, known):
+                    yield _unknown(document, (*path, key, index), key.removesuffix("s"), glob, known)
+
+
+def _means_any(glob: str, names: frozenset[str]) -> bool:
+    if "*" not in glob:
+        return glob in names
+    pattern = re.compile(".*".join(map(re.escape, glob.split("*"))), re.DOTALL)
+    return any(map(pattern.fullmatch, names))
+
+
+def _unknown(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> Problem:
+    hint = did_you_mean(name, known)
+    return document.problem(path, f'{spell(path)} names the unknown {what} "{excerpt(name)}"{hint}')
