@@ -1,0 +1,99 @@
+"""The record of a choice: what was eligible and in which order, what was not and why.
+
+``decide`` writes it, ``explain``, the trace, the audit and the response headers read it. Values only, no behaviour.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from adapters.ir import Tier
+from policies.catalog import Deployment
+from policies.classify import Traits
+
+
+class Code(StrEnum):
+    """Why a deployment was not eligible. Stable: dashboards and tests name them."""
+
+    OPERATION = "operation"  # cannot do this operation
+    CAPABILITY = "capability"  # mask, references, transparency it cannot take
+    LIMIT = "limit"  # size, aspect, prompt length beyond it
+    RETIRED = "retired"
+    DENIED = "denied"  # allow / deny / require / avoid of the policy or rule
+    NOT_ASKED = "not_asked"  # the caller pinned another model
+    CREDENTIAL = "credential"  # no key is configured for the provider
+    BREAKER = "breaker"
+    UNKNOWN_PRICE = "unknown_price"  # under a ceiling, an unknown price is over it
+    COST = "cost"
+    LATENCY = "latency"
+    UNKNOWN_QUALITY = "unknown_quality"
+    QUALITY = "quality"  # lower quartile under the floor
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What live traffic says of one deployment, at the moment of the decision."""
+
+    available: bool = True  # the breaker would admit a call
+    detail: str = ""  # why not, for the record
+    p50: float | None = None  # seconds, measured; None: too few samples
+    p95: float | None = None
+    success: float | None = None  # share of attempts that succeeded
+
+
+HealthView = Mapping[str, Health]  # by deployment id; absent means nothing known
+
+
+class Candidate(NamedTuple):
+    """An eligible deployment with the numbers it was ordered by.
+
+    A named tuple, as is ``Rejection``: a decision makes over a hundred of the two, and a frozen dataclass takes four
+    times as long to make. ``score`` and ``p25`` are of the plausible task this model is weakest at.
+    """
+
+    deployment: Deployment
+    price_usd: float | None  # for the whole request; None: unknown
+    price_estimated: bool
+    score: float | None
+    p25: float | None
+    p50: float  # seconds, measured or else the prior
+    p95: float
+    why: str  # a short clause for people: "cheapest of 9 at $0.030"
+    success: float | None = None  # measured share of attempts that succeeded
+
+
+class Rejection(NamedTuple):
+    deployment: Deployment
+    code: Code
+    detail: str
+    excess: float = 0.0  # how far over the limit, in the limit's own unit: tells near misses from far ones
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What a rule adds to the prompt; the proxy applies it. ``negative_prompt`` only where the caller gave none."""
+
+    prompt_prefix: str = ""
+    prompt_suffix: str = ""
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The deployments to try in order, and every other one with the reason. ``refusal`` set: a rule said no."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejection, ...]
+    traits: Traits
+    tier: Tier
+    floor: float  # that the lower quartile had to clear; 0 where a rule waived it
+    objective: str
+    policy: str  # name of the RoutingPolicy
+    rule: str  # name of the rule that applied; "" for none
+    reason: str  # one line for the x-muxel-reason header: ASCII, at most 200 characters, nothing the caller wrote
+    refusal: str = ""
+    mark: str = ""
+    tasks: tuple[str, ...] = ()  # whose floor had to be cleared; more than one: the classifier was in doubt
+    unknown_model: str = ""  # the caller insists on a model the catalog does not have; as the caller wrote it
+    rewrite: Rewrite | None = None

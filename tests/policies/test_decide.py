@@ -1,0 +1,396 @@
+"""The choice as a whole: cases in ``decisions/*.yaml`` over one small catalog, and properties over any catalog.
+
+A case has ``policy`` (a RoutingPolicy's spec), ``request``, ``ask``, ``traits``, ``health``, ``credentials`` where they
+matter, and ``expect``, which ``pytest --regold`` rewrites.
+"""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
+from policies import schema
+from policies.catalog import Catalog, Deployment, Limits
+from policies.classify import Traits
+from policies.decide import Code, Decision, Health, decide
+from policies.match import Policy
+from tests.policies.catalogs import catalog, deployment, model, policy, studio, traits
+
+HERE = Path(__file__).parent
+CASES = sorted((HERE / "decisions").glob("*.yaml"))
+NOW = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+PICTURE = Media(data=b"png")
+WORDS = MediaRequest(Operation.GENERATE, prompt="a lighthouse")
+HOSTS = ("alpha", "beta", "gamma", "delta")
+
+
+def choose(request: MediaRequest, rules: Policy, among: Catalog, seen: Traits | None = None, **live: Any) -> Decision:
+    return decide(request, seen or traits(), rules, among, live.pop("health", {}), live.pop("now", NOW), **live)
+
+
+def ids(decision: Decision) -> list[str]:
+    return [candidate.deployment.id for candidate in decision.candidates]
+
+
+def codes(decision: Decision) -> dict[str, Code]:
+    return {rejection.deployment.id: rejection.code for rejection in decision.rejected}
+
+
+# ----------------------------------------------------------------------------------------------------------- the cases
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_decision_is_what_its_case_expects(path: Path, request: pytest.FixtureRequest) -> None:
+    source = path.read_text(encoding="utf-8")
+    case = yaml.safe_load(source)
+    actual = _shown(_decide(case))
+    if request.config.getoption("--regold"):
+        written = yaml.safe_dump({"expect": actual}, sort_keys=False, width=120)
+        path.write_text(source[: source.index("expect:")] + written, encoding="utf-8")
+    else:
+        assert actual == case["expect"]
+
+
+def _decide(case: dict[str, Any]) -> Decision:
+    ask = {"tier": None, **case.get("ask", {})}
+    ask["tier"] = Tier(ask["tier"]) if ask["tier"] else None
+    wanted = {"operation": "image.generate", "prompt": "a lighthouse", **case.get("request", {})}
+    wanted["operation"] = Operation(wanted["operation"])
+    wanted["references"] = (PICTURE,) * wanted.get("references", 0)
+    wanted["mask"] = PICTURE if wanted.get("mask") else None
+    wanted |= {key: tuple(wanted[key]) for key in ("size", "aspect") if key in wanted}
+    seen = {"task": "portrait", "confidence": 0.91, **case.get("traits", {})}
+    seen["tasks"] = tuple(seen.get("tasks", {}).items())
+    seen["tier"] = Tier(seen["tier"]) if "tier" in seen else None
+    return decide(
+        MediaRequest(**wanted, ask=Ask(**ask)),
+        Traits(**seen),
+        policy(**case.get("policy", {})),
+        studio(),
+        {name: Health(**health) for name, health in case.get("health", {}).items()},
+        NOW,
+        credentials=case.get("credentials"),
+    )
+
+
+def _shown(decision: Decision) -> dict[str, Any]:
+    asked = {"tier": decision.tier.value, "floor": decision.floor, "objective": decision.objective}
+    told = {"rule": decision.rule, "refusal": decision.refusal, "mark": decision.mark}
+    told |= {"unknown_model": decision.unknown_model}
+    return {
+        "reason": decision.reason,
+        **asked,
+        **{key: value for key, value in told.items() if value},
+        "candidates": ids(decision),
+        "rejected": {
+            rejection.deployment.id: f"{rejection.code.value}: {rejection.detail}" for rejection in decision.rejected
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------- each code, and their order
+
+
+ABLE = Limits(max_references=1, mask=True, transparent=True, max_prompt=100, max_edge=2048, min_edge=256)
+FAULTS: dict[Code, dict[str, Any]] = {
+    # What makes one deployment ineligible with that code, in the order in which codes are given.
+    Code.OPERATION: {"model": {"operations": [Operation.VECTORIZE]}},
+    Code.RETIRED: {"model": {"retires": date(2026, 11, 20)}},
+    Code.DENIED: {"policy": {"deny": {"providers": ["alpha"]}}},
+    Code.NOT_ASKED: {"ask": {"model": "other"}},
+    Code.CREDENTIAL: {"live": {"credentials": frozenset({"beta"})}},
+    Code.CAPABILITY: {"request": {"references": (PICTURE, PICTURE)}},
+    Code.LIMIT: {"request": {"size": (4096, 4096)}},
+    Code.BREAKER: {"live": {"health": {"one@alpha": Health(available=False, detail="open for 12 s")}}},
+    Code.UNKNOWN_PRICE: {"usd": None, "ask": {"max_cost": 1.0}},
+    Code.COST: {"ask": {"max_cost": 0.01}},
+    Code.LATENCY: {"ask": {"max_latency": 1.0}},
+    Code.UNKNOWN_QUALITY: {"quality": {}},
+    Code.QUALITY: {"quality": {"portrait": 0.1}},
+}
+ORDER = list(FAULTS)
+
+
+def _faulty(*faults: dict[str, Any]) -> Decision:
+    """A decision over one deployment with all these faults, and another one that is only there to be asked for."""
+
+    def joined(key: str) -> dict[str, Any]:
+        return {name: value for fault in faults for name, value in fault.get(key, {}).items()}
+
+    quality = next((fault["quality"] for fault in faults if "quality" in fault), {"portrait": 0.6})
+    usd = None if any("usd" in fault for fault in faults) else 0.03
+    one = deployment(model("one", quality, **joined("model")), "alpha", usd, limits=ABLE)
+    other = deployment(model("other", {"portrait": 0.6}), "beta", 0.02, limits=ABLE)
+    request = replace(WORDS, **joined("request"), ask=Ask(**joined("ask")))
+    return choose(request, policy(**joined("policy")), catalog(one, other), **joined("live"))
+
+
+def test_every_code_has_its_fault() -> None:
+    assert set(FAULTS) == set(Code)
+
+
+@pytest.mark.parametrize("code", ORDER)
+def test_a_fault_is_rejected_with_its_code_and_without_it_nothing_is(code: Code) -> None:
+    assert codes(_faulty(FAULTS[code]))["one@alpha"] is code
+    assert "one@alpha" in ids(_faulty())
+
+
+EITHER_OR = {Code.COST, Code.QUALITY}  # a price or a score is either unknown or too far off, never both
+WAIVED_BY_A_PIN = {Code.UNKNOWN_QUALITY, Code.QUALITY}
+PAIRS = [
+    (first, then)
+    for first, then in combinations(ORDER, 2)
+    if not (then in EITHER_OR and ORDER.index(then) - ORDER.index(first) == 1)
+    and not (first is Code.NOT_ASKED and then in WAIVED_BY_A_PIN)
+]
+
+
+@pytest.mark.parametrize(("first", "then"), PAIRS)
+def test_of_two_faults_the_earlier_in_the_order_is_told(first: Code, then: Code) -> None:
+    assert codes(_faulty(FAULTS[first], FAULTS[then]))["one@alpha"] is first
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "detail"),
+    [
+        ({"mask": PICTURE}, Code.CAPABILITY, "mask"),
+        ({"background": "transparent"}, Code.CAPABILITY, "transparent background"),
+        ({"references": (PICTURE,) * 3}, Code.CAPABILITY, "references 3 > 1"),
+        ({"prompt": "x" * 101}, Code.LIMIT, "prompt longer than 100 characters"),
+        ({"size": (128, 512)}, Code.LIMIT, "edge 128 < 256"),
+        ({"size": (1024, 2049)}, Code.LIMIT, "edge 2049 > 2048"),
+        ({"size": (2000, 2000)}, Code.LIMIT, "pixels 4000000 > 3000000"),
+        ({"size": (1000, 300)}, Code.LIMIT, "aspect 3.33 > 3.00"),
+        ({"aspect": (16, 1)}, Code.LIMIT, "edge 4096 > 2048"),
+        ({"aspect": (16, 9), "resolution": "4K"}, Code.LIMIT, "edge 5461 > 2048"),
+        ({"resolution": "2K"}, Code.LIMIT, "pixels 4194304 > 3000000"),
+    ],
+)
+def test_what_a_deployment_cannot_take_is_told_with_the_numbers(
+    fields: dict[str, Any], code: Code, detail: str
+) -> None:
+    limits = Limits(max_references=1, max_prompt=100, max_edge=2048, min_edge=256, max_pixels=3_000_000, max_aspect=3)
+    among = catalog(deployment(model("one", {"portrait": 0.6}), "alpha", 0.03, limits=limits))
+    (rejection,) = choose(replace(WORDS, **fields), policy(), among).rejected
+    assert (rejection.code, rejection.detail) == (code, detail)
+
+
+def test_a_size_at_the_limit_and_a_price_at_the_ceiling_are_within_them() -> None:
+    limits = Limits(max_prompt=100, max_edge=2048, min_edge=256, max_pixels=2048 * 1024, max_aspect=2)
+    among = catalog(deployment(model("one", {"portrait": 0.35}), "alpha", 0.1, limits=limits))
+    request = replace(WORDS, prompt="x" * 100, size=(2048, 1024), n=3, ask=Ask(max_cost=0.3, max_latency=5.0))
+    assert ids(choose(request, policy(), among)) == ["one@alpha"]
+
+
+def test_a_model_serves_until_the_day_it_retires() -> None:
+    among = catalog(deployment(model("one", {"portrait": 0.6}, retires=date(2026, 11, 21)), "alpha", 0.03))
+    assert ids(choose(WORDS, policy(), among, now=NOW + 86_399)) == ["one@alpha"]
+    assert codes(choose(WORDS, policy(), among, now=NOW + 86_400)) == {"one@alpha": Code.RETIRED}
+
+
+# ------------------------------------------------------------------------------------------------ what else is promised
+
+
+def test_measured_latency_replaces_the_prior() -> None:
+    among = catalog(
+        deployment(model("a", {"portrait": 0.6}), "alpha", 0.03, 5.0), deployment(model("b", {}), "beta", 0.02)
+    )
+    health = {"a@alpha": Health(p50=2.5, p95=4.5, success=0.98), "b@beta": Health()}
+    (chosen,) = choose(WORDS, policy(), among, health=health).candidates
+    assert (chosen.p50, chosen.p95, chosen.success) == (2.5, 4.5, 0.98)
+
+
+def test_a_session_stays_where_it_is_when_a_deployment_it_did_not_use_goes() -> None:
+    """All stand within a tenth of the best price, and the cheapest stays, so that the band stays where it is."""
+    hosted = [deployment(model(f"m{n}", {"portrait": 0.6}), HOSTS[n % 4], 0.0300 + n * 0.0002) for n in range(10)]
+    chosen_by = {}
+    for n in range(30):
+        request = replace(WORDS, ask=Ask(session=f"session {n}"))
+        chosen_by[n] = chosen = ids(choose(request, policy(), catalog(*hosted)))[0]
+        for gone in hosted[1:]:
+            if gone.id != chosen:
+                rest = catalog(*(one for one in hosted if one is not gone))
+                assert ids(choose(request, policy(), rest))[0] == chosen
+    assert len(set(chosen_by.values())) > 3, "sessions spread over what is about as good"
+
+
+def test_a_session_never_pays_a_tenth_more_than_the_cheapest() -> None:
+    hosted = [deployment(model(f"m{n}", {"portrait": 0.6}), "alpha", 0.03 * 1.04**n) for n in range(8)]
+    for n in range(30):
+        (first, *_) = choose(replace(WORDS, ask=Ask(session=str(n))), policy(), catalog(*hosted)).candidates
+        assert first.price_usd is not None
+        assert first.price_usd <= 0.03 * 1.1
+
+
+def test_a_rewrite_travels_with_the_decision() -> None:
+    rules = policy(rules=[{"name": "brand", "rewrite": {"promptSuffix": ", on white", "negativePrompt": "text"}}])
+    rewrite = choose(WORDS, rules, studio()).rewrite
+    assert rewrite is not None
+    assert (rewrite.prompt_prefix, rewrite.prompt_suffix, rewrite.negative_prompt) == ("", ", on white", "text")
+
+
+@pytest.mark.parametrize("name", ["auto", "muxel/auto", ""])
+def test_auto_is_always_routed(name: str) -> None:
+    routed = ids(choose(WORDS, policy(), studio()))
+    assert ids(choose(replace(WORDS, model=name), policy(modelField="pin"), studio())) == routed
+    asked = replace(WORDS, model="vision-x", ask=Ask(model=name or "auto"))
+    assert ids(choose(asked, policy(modelField="pin"), studio())) == routed
+
+
+def test_a_reason_is_short_ascii_and_holds_nothing_the_caller_wrote() -> None:
+    strange = traits("pörträt\r\n", 0.3, *(f"task_number_{n}" for n in range(20)))
+    for request in (WORDS, replace(WORDS, ask=Ask(model="evil\r\nx-header: 1"))):
+        reason = choose(request, policy(tiers={"standard": {"floor": 0}}), studio(), strange).reason
+        assert reason.isascii()
+        assert len(reason) <= 200
+        assert "evil" not in reason
+        assert "lighthouse" not in reason
+
+
+def test_a_catalog_swapped_for_another_is_never_mistaken_for_it() -> None:
+    rules = policy()
+    for usd in (0.01, 0.02, 0.03) * 20:
+        among = catalog(deployment(model("one", {"portrait": 0.6}), "alpha", usd))
+        assert choose(WORDS, rules, among).candidates[0].price_usd == usd
+
+
+# ---------------------------------------------------------------------------------------------------------- properties
+
+SHARES = st.floats(0, 1).map(lambda share: round(share, 2))
+DOLLARS = st.floats(0.001, 0.3).map(lambda usd: round(usd, 3))
+OBJECTIVES = st.sampled_from(("cheapest", "hybrid", "fastest", "best"))
+
+
+@st.composite
+def catalogs(draw: st.DrawFn) -> Catalog:
+    hosted: dict[str, Deployment] = {}
+    for number in range(draw(st.integers(1, 5))):
+        quality = draw(st.none() | SHARES)
+        made = model(f"m{number}", {} if quality is None else {"general": quality, "portrait": draw(SHARES)})
+        for host in draw(st.lists(st.sampled_from(HOSTS), min_size=1, max_size=3, unique=True)):
+            one = deployment(made, host, draw(st.none() | DOLLARS), draw(st.floats(0.5, 30)), draw(st.floats(1, 90)))
+            hosted[one.id] = one
+    return catalog(*hosted.values())
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> MediaRequest:
+    ask = Ask(
+        tier=draw(st.none() | st.sampled_from(Tier)),
+        max_cost=draw(st.none() | DOLLARS),
+        max_latency=draw(st.none() | st.floats(0.5, 30)),
+        session=draw(st.sampled_from(("", "s"))),
+        priority=draw(st.sampled_from(("", "high", "low"))),
+        model=draw(st.sampled_from(("", "", "m0", "nobody"))),
+    )
+    operation = draw(st.sampled_from((Operation.GENERATE, Operation.EDIT, Operation.UPSCALE)))
+    references = (PICTURE,) * draw(st.integers(0, 2))
+    return MediaRequest(operation, "a lighthouse", n=draw(st.integers(1, 4)), references=references, ask=ask)
+
+
+def _standard(floor: float, objective: str = "cheapest", **spec: Any) -> Policy:
+    tiers = {tier.value: {"floor": floor} for tier in Tier}
+    return policy(tiers=tiers, objective=objective, onDoubt={"minConfidence": 0.5}, **spec)
+
+
+@given(catalogs(), requests(), SHARES, OBJECTIVES, st.data())
+def test_each_deployment_is_either_a_candidate_or_rejected_exactly_once(
+    among: Catalog, request: MediaRequest, floor: float, objective: str, data: st.DataObject
+) -> None:
+    rules = [
+        {"name": "r", "match": {"tier": ["draft"]}, "avoid": {"models": ["m1"]}, "prefer": {"providers": ["beta"]}}
+    ]
+    down = data.draw(st.sets(st.sampled_from([one.id for one in among.deployments])))
+    health = {name: Health(available=False) for name in down}
+    decision = choose(request, _standard(floor, objective, rules=rules), among, health=health)
+    seen = [*ids(decision), *(rejection.deployment.id for rejection in decision.rejected)]
+    assert sorted(seen) == sorted(one.id for one in among.deployments)
+
+
+@given(catalogs(), requests(), SHARES, OBJECTIVES)
+def test_the_same_inputs_give_the_same_answer_with_nothing_remembered(
+    among: Catalog, request: MediaRequest, floor: float, objective: str
+) -> None:
+    rules = _standard(floor, objective)
+    first = choose(request, rules, among)
+    assert choose(request, rules, among) == first
+    assert choose(request, _standard(floor, objective), replace(among)) == first
+
+
+@given(catalogs(), SHARES, SHARES, OBJECTIVES, st.none() | st.floats(0.5, 60))
+def test_raising_a_floor_never_lowers_the_chosen_quality(
+    among: Catalog, one: float, other: float, objective: str, max_latency: float | None
+) -> None:
+    request = replace(WORDS, ask=Ask(max_latency=max_latency))
+    low, high = (choose(request, _standard(floor, objective), among).candidates for floor in sorted((one, other)))
+    if high:
+        assert low
+        assert (high[0].p25 or 0.0) >= (low[0].p25 or 0.0)
+
+
+@given(catalogs(), SHARES, DOLLARS, DOLLARS)
+def test_raising_a_cost_ceiling_never_raises_the_price_of_the_cheapest(
+    among: Catalog, floor: float, one: float, other: float
+) -> None:
+    low, high = (
+        choose(WORDS, _standard(floor, ceilings={"costUsd": usd}), among).candidates for usd in sorted((one, other))
+    )
+    if low:
+        assert high[0].price_usd == low[0].price_usd
+
+
+@given(catalogs(), SHARES, OBJECTIVES)
+def test_adding_a_dominated_deployment_does_not_change_the_choice(among: Catalog, floor: float, objective: str) -> None:
+    before = choose(WORDS, _standard(floor, objective), among).candidates
+    if not before:
+        return
+    best = before[0].deployment
+    quality = {task: max(0.0, score.p25 - 0.1) for task, score in best.model.quality.items()}
+    dear = None if before[0].price_usd is None else before[0].price_usd + 0.01
+    worse = deployment(model("worse", quality), "omega", dear, best.p50 + 1, best.p95 + 1)
+    after = choose(WORDS, _standard(floor, objective), catalog(*among.deployments, worse)).candidates
+    assert after[0].deployment is best
+
+
+@given(catalogs(), requests(), SHARES, OBJECTIVES, DOLLARS)
+def test_an_unknown_price_is_never_chosen_under_a_ceiling(
+    among: Catalog, request: MediaRequest, floor: float, objective: str, ceiling: float
+) -> None:
+    for candidate in choose(request, _standard(floor, objective, ceilings={"costUsd": ceiling}), among).candidates:
+        assert candidate.price_usd is not None
+        assert candidate.price_usd <= ceiling + 1e-6
+
+
+@given(catalogs(), SHARES, OBJECTIVES)
+def test_the_second_attempt_goes_to_another_provider_where_there_is_one(
+    among: Catalog, floor: float, objective: str
+) -> None:
+    hosts = [one.deployment.provider.name for one in choose(WORDS, _standard(floor, objective), among).candidates]
+    if len(set(hosts)) > 1:
+        assert hosts[0] != hosts[1]
+
+
+@given(catalogs(), requests(), st.text(max_size=40), st.integers(0, 9), st.floats(0, 1))
+def test_a_price_is_that_of_the_request_whatever_was_asked_before(
+    among: Catalog, request: MediaRequest, prompt: str, seed: int, strength: float
+) -> None:
+    """Sheets are kept by shape: nothing outside the shape may matter to what is on them."""
+    rules = _standard(0.0)
+    plain = choose(request, rules, among)
+    other = replace(
+        request, prompt=prompt, seed=seed, strength=strength, negative_prompt="x", format="png", stream=True
+    )
+    fresh = choose(other, _standard(0.0), replace(among))
+    assert choose(other, rules, among) == fresh
+    assert [one.price_usd for one in plain.candidates] == [one.price_usd for one in fresh.candidates]
+
+
+def test_objectives_here_are_those_users_may_write() -> None:
+    assert set(schema.Objective.__args__) == {"cheapest", "hybrid", "fastest", "best"}

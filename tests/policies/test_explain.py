@@ -1,0 +1,110 @@
+"""What a person and a script are told of a decision."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from adapters.ir import Ask, Media, MediaRequest, Operation
+from policies.catalog import Catalog
+from policies.decide import Decision, decide
+from policies.explain import as_dict, explain, no_candidate_summary
+from tests.policies.catalogs import catalog, policy, studio, traits
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+WORDS = MediaRequest(Operation.GENERATE, prompt="a lighthouse")
+MASKED = MediaRequest(Operation.EDIT, prompt="a lighthouse", mask=Media(data=b"png"))
+
+
+def choose(request: MediaRequest = WORDS, among: Catalog | None = None, **spec: Any) -> Decision:
+    return decide(request, traits("portrait", 0.91), policy(**spec), among or studio(), {}, NOW)
+
+
+def test_an_explanation_says_what_was_chosen_and_why_nothing_else_was() -> None:
+    assert explain(choose(ceilings={"costUsd": 0.05})) == (
+        "traits     portrait 0.91; language en",
+        "tier       standard: p25 of at least 0.35 for portrait",
+        "policy     test, no rule, objective cheapest",
+        "chosen     canvas-2@gamma#eu at $0.028, p50 8.0 s: cheapest of 3 at $0.028",
+        "fallback   canvas-2@alpha at $0.030, p50 5.0 s: p25 0.41 clears 0.35 for portrait",
+        "fallback   canvas-2@beta at $0.031, p50 3.0 s: p25 0.41 clears 0.35 for portrait",
+        "rejected   1 operation: does not do image.generate",
+        "rejected   1 retired: canvas-1@alpha (since 2026-09-01)",
+        "rejected   1 unknown_price: canvas-2@self (unknown price under a ceiling of $0.050)",
+        "rejected   2 cost: canvas-2-pro@alpha ($0.060 > ceiling $0.050), vision-x@delta ($0.130 > ceiling $0.050)",
+        "rejected   1 unknown_quality: sketch-0@beta (no score for portrait)",
+        "rejected   3 quality: glyph-3@gamma (p25 0.33 < floor 0.35 for portrait),"
+        " swift-1@alpha (p25 0.21 < floor 0.35 for portrait), swift-1@beta (p25 0.21 < floor 0.35 for portrait)",
+    )
+
+
+def test_the_nearest_misses_are_shown_and_the_others_counted() -> None:
+    (line,) = [line for line in explain(choose(tiers={"standard": {"floor": 0.5}})) if "quality: canvas" in line]
+    assert line == (
+        "rejected   7 quality: canvas-2@alpha (p25 0.41 < floor 0.5 for portrait), canvas-2@beta (p25 0.41 < floor 0.5"
+        " for portrait), canvas-2@gamma#eu (p25 0.41 < floor 0.5 for portrait) and 4 more"
+    )
+
+
+def test_doubt_rule_mark_and_estimates_are_told() -> None:
+    rules = [{"name": "house", "require": {"vendors": ["omni"]}, "mark": "campaign"}]
+    decision = decide(WORDS, traits("portrait", 0.4, "food"), policy(rules=rules), studio(), {}, NOW)
+    lines = explain(decision)
+    assert lines[0] == "traits     portrait 0.40, then food; language en"
+    assert lines[1] == "tier       standard: p25 of at least 0.35 for portrait and food (in doubt: all of them)"
+    assert lines[2] == "policy     test, rule house (mark campaign), objective cheapest"
+    assert lines[3].startswith("chosen     vision-x@delta at about $0.130")
+
+
+def test_a_refusal_is_all_there_is_to_tell() -> None:
+    lines = explain(choose(rules=[{"name": "no", "refuse": "No lighthouses, please."}]))
+    assert lines[-1] == "refused    No lighthouses, please."
+    assert not [line for line in lines if line.startswith(("chosen", "rejected"))]
+
+
+@pytest.mark.parametrize(
+    ("decision", "summary"),
+    [
+        (
+            choose(MASKED, tiers={"standard": {"floor": 0.8}}),
+            "no deployment is eligible: 9 capability (mask), 1 retired (since 2026-09-01),"
+            " 1 quality (p25 0.64 < floor 0.8 for portrait)",
+        ),
+        (
+            choose(tiers={"standard": {"floor": 0.8}}),
+            "no deployment is eligible: 9 quality, 1 retired (since 2026-09-01),"
+            " 1 unknown_quality (no score for portrait)",
+        ),
+        (
+            choose(MediaRequest(Operation.VECTORIZE)),
+            "no deployment is eligible: 12 operation (does not do image.vectorize)",
+        ),
+        (choose(among=catalog()), "no deployment is eligible: the catalog is empty"),
+        (choose(MediaRequest(Operation.GENERATE, ask=Ask(model="dall-e-9"))), "unknown model 'dall-e-9'"),
+    ],
+)
+def test_the_summary_counts_what_stood_in_the_way(decision: Decision, summary: str) -> None:
+    assert no_candidate_summary(decision) == summary
+    assert explain(decision)[3] == f"chosen     none: {summary}"
+
+
+def test_the_json_has_its_stable_keys() -> None:
+    decision = choose(ceilings={"costUsd": 0.0301})
+    shown = as_dict(decision, "sha256:1", 42.0)
+    assert {"traits", "chosen", "fallbacks", "rejected", "rule", "policy_hash", "decide_us"} <= set(shown)
+    assert (shown["policy_hash"], shown["decide_us"], shown["rule"]) == ("sha256:1", 42.0, "")
+    assert shown["traits"]["task"] == "portrait"
+    assert [shown["chosen"][key] for key in ("model", "provider", "price_usd")] == ["canvas-2", "gamma", 0.028]
+    assert [one["provider"] for one in shown["fallbacks"]] == ["alpha"]
+    assert len(shown["rejected"]) == len(decision.rejected) == 10
+    assert {
+        "model": "glyph-3",
+        "provider": "gamma",
+        "code": "cost",
+        "detail": "$0.045 > ceiling $0.030",
+    }.items() <= next(one for one in shown["rejected"] if one["model"] == "glyph-3").items()
+
+
+def test_the_json_of_no_choice_has_null_for_it() -> None:
+    shown = as_dict(choose(MediaRequest(Operation.VECTORIZE)), "", 1.0)
+    assert (shown["chosen"], shown["fallbacks"]) == (None, [])
