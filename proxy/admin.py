@@ -1,0 +1,44 @@
+"""The operators' port: liveness, readiness, metrics. Never the keys, never a way to spend.
+
+``serve`` builds it beside ``app``. Liveness says that the event loop turns and nothing else; readiness that a valid
+configuration is loaded and that the process is not draining. Upstream trouble changes neither.
+"""
+
+import asyncio
+
+import orjson
+from aiohttp import web
+
+from proxy.services import Services
+
+_BREAKER = {"open": 1.0, "half-open": 0.5, "closed": 0.0}
+
+
+def create_admin(services: Services, draining: asyncio.Event) -> web.Application:
+    app = web.Application()
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        state = services.state
+        ready = state.current is not None and not draining.is_set()
+        body = {
+            "ready": ready,
+            "draining": draining.is_set(),
+            "policy_hash": state.current.hash if state.current else "",
+            "last_reload_successful": state.last_reload_successful,
+            "problems": [str(problem) for problem in state.problems],
+        }
+        return web.Response(status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json")
+
+    async def metrics(request: web.Request) -> web.Response:
+        for deployment, breaker in services.breakers.states().items():
+            services.metrics.breaker_open.labels(deployment).set(_BREAKER[breaker])
+        text = await asyncio.to_thread(services.metrics.exposition)
+        return web.Response(body=text, headers={"Content-Type": services.metrics.content_type})
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    return app

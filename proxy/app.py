@@ -1,0 +1,170 @@
+"""The callers' port: every client face of the registry, mounted below its prefix, and the pictures kept for fetching.
+
+``serve`` and the tests build it. Turns aiohttp's requests into ``ClientCall`` and ``ClientReply`` back into responses;
+what happens between is ``exchange`` and ``submit``. Must not know any wire by name.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from adapters.ir import Action, Ask, Cause, ClientCall, ClientReply, Failure, InvalidRequest, Route, Upload
+from adapters.registry import WIRES, ClientFace, Wire
+from proxy import submit
+from proxy.ask import read_ask
+from proxy.bodies import Bodies
+from proxy.exchange import Exchange, Streaming
+from proxy.services import Services
+from proxy.tasks import begin
+from proxy.tracing import end_server
+
+_log = logging.getLogger("muxel.app")
+_NOTHING_ASKED = Ask()
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def create_app(services: Services) -> web.Application:
+    """All wires with a client face, and ``/media/{id}``."""
+    bodies = Bodies(services.settings.max_body_bytes, services.settings.body_budget_bytes, services.metrics)
+    app = web.Application(client_max_size=services.settings.max_body_bytes)
+    for wire in WIRES.values():
+        if wire.client is None:
+            continue
+        mounts = [f"{wire.client.PREFIX}{version}" for version in wire.client.VERSIONS]
+        for mount in (*mounts, *wire.client.ALIASES):
+            for route in wire.client.ROUTES:
+                app.router.add_route(route.method, mount + route.path, _handler(services, bodies, wire, mount, route))
+        app.router.add_route("*", wire.client.PREFIX + "/{path:.*}", _unknown(wire.client))
+    app.router.add_get("/media/{id}", _media(services))
+    app.router.add_route("*", "/{path:.*}", _unknown(_default_face()))
+    return app
+
+
+def _default_face() -> ClientFace:
+    """The face that answers paths that belong to no wire: the one with an alias at the root."""
+    return next(wire.client for wire in WIRES.values() if wire.client and wire.client.ALIASES)
+
+
+def _handler(services: Services, bodies: Bodies, wire: Wire, mount: str, route: Route) -> _Handler:
+    path = mount + route.path
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        started = services.monotonic()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        span = services.tracing.server(path, request.method, request.path, headers, request.scheme)
+        services.metrics.in_flight.inc()
+        under_way = begin(services.work)
+        base_url = f"{services.settings.public_url or f'{request.scheme}://{request.host}'}{mount}"
+
+        def read(body: bytes = b"", ask: Ask = _NOTHING_ASKED) -> ClientCall:
+            path, query = request.match_info, request.query
+            return ClientCall(request.method, route.name, path, query, headers, body, base_url, ask)
+
+        config = services.state.current
+        assert config is not None
+        exchange = Exchange(services, wire, read(), span, secrets.token_hex(8), started, config)
+        status = 499  # unless an answer is made, the caller has hung up
+        try:
+            async with bodies.read(request) as body:
+                exchange.call = read(body, read_ask(headers))
+                answer = await _act(exchange, route.action)
+                if isinstance(answer, Streaming):  # still at work on the body
+                    status = 200
+                    return await _stream(request, answer)
+            status = answer.status
+            return _response(answer)
+        except InvalidRequest as error:
+            answer = exchange.refuse(error)
+            status = answer.status
+            return _response(answer)
+        except Exception:
+            status = 500
+            _log.exception("request %s failed", exchange.id)
+            return _response(exchange.answer(Failure(Cause.MALFORMED, "Muxel failed", status=500, id=exchange.id)))
+        finally:
+            services.metrics.in_flight.dec()
+            under_way.cancel()
+            end_server(span, status)
+
+    return handle
+
+
+async def _act(exchange: Exchange, action: Action) -> ClientReply | Streaming:
+    match action:
+        case Action.CREATE:
+            return await (submit.submit(exchange) if exchange.wire.jobs else exchange.create())
+        case Action.POLL:
+            return await submit.poll(exchange)
+        case Action.CANCEL:
+            return await submit.cancel(exchange)
+        case Action.UPLOAD:
+            return _upload(exchange)
+        case Action.DOWNLOAD:
+            return _download(exchange)
+        case Action.DESCRIBE:
+            assert exchange.wire.described is not None
+            return exchange.wire.described.describe(exchange.call)
+
+
+def _upload(exchange: Exchange) -> ClientReply:
+    """Keeps a file for a later request of the same caller to name."""
+    files = exchange.wire.files
+    assert files is not None
+    media, name = files.read_upload(exchange.call)
+    services = exchange.services
+    stored = services.media.put(media, services.wall())
+    url = f"{exchange.origin}/media/{stored}"
+    return files.write_upload_reply(Upload(stored, url, media, name, services.wall()))
+
+
+def _download(exchange: Exchange) -> ClientReply:
+    """What is known of a file that was stored."""
+    files = exchange.wire.files
+    assert files is not None
+    services, name = exchange.services, exchange.call.params["id"]
+    media = services.media.get(name, services.wall())
+    if media is None:
+        return exchange.answer(Failure(Cause.EXPIRED, "there is no such file", field="id"))
+    return files.write_upload_reply(Upload(name, f"{exchange.origin}/media/{name}", media, created=services.wall()))
+
+
+def _response(reply: ClientReply) -> web.Response:
+    response = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+    response.headers[hdrs.CONTENT_TYPE] = reply.content_type
+    return response
+
+
+async def _stream(request: web.Request, streaming: Streaming) -> web.StreamResponse:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", hdrs.CONTENT_TYPE: "text/event-stream"}
+    response = web.StreamResponse(headers=headers | streaming.exchange.headers())
+    await response.prepare(request)
+    events = streaming.events()
+    try:
+        async for chunk in events:
+            await response.write(chunk)
+    finally:
+        await events.aclose()
+    await response.write_eof()
+    return response
+
+
+def _unknown(face: ClientFace) -> _Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        message = f"Muxel has no {request.method} {request.path}"
+        failure = Failure(Cause.INVALID, message, field="path", status=404, code="unknown_path")
+        return _response(face.write_error(failure, None))
+
+    return handle
+
+
+def _media(services: Services) -> _Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        media = services.media.get(request.match_info["id"], services.wall())
+        if media is None:
+            return web.Response(status=404, text="there is no such picture\n")
+        headers = {hdrs.CONTENT_TYPE: media.mime or "application/octet-stream", "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=media.data, headers=headers)
+
+    return handle

@@ -1,0 +1,64 @@
+"""Prometheus metrics of one process. ``exchange`` and ``state`` feed them; ``admin`` serves them.
+
+Label values come from configuration and enums alone, never from callers, so that their number stays bounded.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+_MICROSECONDS = (50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 5e-3, 20e-3)
+
+
+class Metrics:
+    """A registry of its own, so that two of these can live in one test process."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "muxel_requests", "Requests by outcome", ["wire", "operation", "outcome"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "muxel_request_seconds", "From request to reply", ["wire", "operation"], buckets=_SECONDS, registry=registry
+        )
+        self.decisions = Counter(
+            "muxel_decisions", "Deployments chosen first", ["task", "tier", "model", "provider"], registry=registry
+        )
+        self.decide_seconds = Histogram(
+            "muxel_decide_seconds", "Classifying and deciding", buckets=_MICROSECONDS, registry=registry
+        )
+        self.rejections = Counter("muxel_rejections", "Requests nothing was eligible for", ["task"], registry=registry)
+        self.attempts = Counter(
+            "muxel_attempts", "Upstream attempts by outcome", ["provider", "model", "outcome"], registry=registry
+        )
+        self.attempt_seconds = Histogram(
+            "muxel_attempt_seconds", "Upstream attempts", ["provider", "model"], buckets=_SECONDS, registry=registry
+        )
+        self.cost = Counter(
+            "muxel_cost_usd", "Money spent; kind reported, exact or estimated", ["provider", "model", "kind"],
+            registry=registry,
+        )  # fmt: skip
+        self.unpriced = Counter(
+            "muxel_unpriced", "Successes whose cost is not known", ["provider", "model"], registry=registry
+        )
+        self.breaker_open = Gauge(
+            "muxel_breaker_open", "1 open, 0.5 half open, 0 closed", ["deployment"], registry=registry
+        )
+        self.in_flight = Gauge("muxel_requests_in_flight", "Requests being worked on", registry=registry)
+        self.body_bytes = Gauge("muxel_body_bytes", "Bytes of request bodies held", registry=registry)
+        self.config_ok = Gauge(
+            "muxel_config_last_reload_successful", "1 if the last reload was good", registry=registry
+        )
+        self.config_time = Gauge(
+            "muxel_config_last_reload_success_timestamp_seconds", "When it last was good", registry=registry
+        )
+        self.reloads = Counter("muxel_config_reloads", "Reloads tried", registry=registry)
+        self.reloads_failed = Counter("muxel_config_reloads_failed", "Reloads refused", registry=registry)
+        self.config_hash = Gauge("muxel_config_hash", "The configuration in force", ["hash"], registry=registry)
+
+    def exposition(self) -> bytes:
+        """The OpenMetrics text."""
+        text: bytes = generate_latest(self.registry)  # type: ignore[no-untyped-call]
+        return text

@@ -1,0 +1,237 @@
+"""A running Muxel: builds the services, serves both ports, follows the configuration, drains at the end.
+
+``cli`` runs it as a process; tests and the demo run it inside a loop of their own. Knows the order of starting and
+stopping, and nothing of requests.
+"""
+
+import asyncio
+import base64
+import binascii
+import gc
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from opentelemetry.sdk.trace import SpanProcessor
+
+from adapters.registry import WIRES
+from policies.lexicon import load_lexicon
+from policies.load import Config, ConfigError
+from proxy import tracing
+from proxy.admin import create_admin
+from proxy.app import create_app
+from proxy.auth import Keyring
+from proxy.breaker import Breakers
+from proxy.configuration import loader, rebased
+from proxy.health import HealthBook
+from proxy.jobs import JobBook, Sealer
+from proxy.media import MediaStore
+from proxy.metrics import Metrics
+from proxy.services import Services
+from proxy.settings import Settings, SettingsError, address
+from proxy.state import Reload, State
+from proxy.tasks import finish, spawn
+from proxy.transport import Transport
+from proxy.watch import watch
+
+_log = logging.getLogger("muxel.serve")
+_ADMIN_SECONDS = 1.0  # for the last probe or scrape
+_CANCEL_SECONDS = 3.0  # for telling providers of work that nobody waits for any more
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A Muxel that serves. ``sandbox`` is the URL of the sandbox it sends to, empty where providers are real."""
+
+    url: str
+    admin_url: str
+    sandbox: str
+    services: Services
+
+
+async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. Raises ConfigError, SettingsError or OSError if it cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings, environ) as muxel:
+        told = {"url": muxel.url, "admin_url": muxel.admin_url, "sandbox": muxel.sandbox}
+        _log.info("serving", extra={"fields": told | {"policy_hash": _current(muxel.services.state).hash}})
+        await stop.wait()
+        _log.info("draining", extra={"fields": {"seconds": settings.drain_seconds}})
+
+
+@asynccontextmanager
+async def running(settings: Settings, environ: Mapping[str, str], *processors: SpanProcessor) -> AsyncIterator[Running]:
+    """A Muxel inside this loop. ``processors`` see every span, whatever the environment says of tracing."""
+    if HttpRequestParser is HttpRequestParserPy:
+        raise SettingsError("AIOHTTP_NO_EXTENSIONS", "is set: Muxel relies on the checks of aiohttp's C parser")
+    async with AsyncExitStack() as stack:
+        keyring = Keyring(environ, settings.credentials)
+        lexicon = load_lexicon()
+        load = loader(settings.policy, lexicon.tasks())
+        config = load()
+        sandbox_url = await _sandbox(settings, config, keyring, stack)
+        breakers = Breakers(config.policies["default"].resilience.breaker)
+        state = State(_sandboxed(load, sandbox_url) if sandbox_url else load)
+        services = _services(settings, environ, keyring, breakers, state, processors, stack)
+        _tell(services, state.reload(services.wall()))
+        if state.current is None:
+            raise ConfigError(state.problems)
+        draining = asyncio.Event()
+        admin = await _site(create_admin(services, draining), settings.admin_listen, "admin_listen", _ADMIN_SECONDS)
+        stack.push_async_callback(admin.cleanup)
+        app = await _site(create_app(services), settings.listen, "listen", settings.drain_seconds)
+        stack.push_async_callback(_drain, services, app)
+        stop = asyncio.Event()
+        paths = [*settings.policy, *([settings.credentials] if settings.credentials else [])]
+        if paths:
+            task = spawn(watch(paths, lambda: _reload(services), stop=stop), name="watch")
+            stack.push_async_callback(_stop, task, stop)
+        stack.callback(draining.set)
+        gc.collect()
+        gc.freeze()  # catalog and lexicon live as long as the process: nothing is won by looking at them again
+        yield Running(_url(app), _url(admin), sandbox_url, services)
+
+
+def _sandboxed(load: Callable[[], Config], sandbox_url: str) -> Callable[[], Config]:
+    from proxy.sandbox.address import sandbox_base_url
+
+    return lambda: rebased(load(), lambda name, real: sandbox_base_url(sandbox_url, name, real))
+
+
+def _services(
+    settings: Settings,
+    environ: Mapping[str, str],
+    keyring: Keyring,
+    breakers: Breakers,
+    state: State,
+    processors: tuple[SpanProcessor, ...],
+    stack: AsyncExitStack,
+) -> Services:
+    transport = Transport()
+    stack.push_async_callback(transport.close)
+    tracer = tracing.from_environment(environ, version("muxel"), *processors)
+    stack.push_async_callback(tracer.close)
+    return Services(
+        settings=settings,
+        state=state,
+        lexicon=load_lexicon(),
+        keyring=keyring,
+        transport=transport,
+        breakers=breakers,
+        health=HealthBook(breakers),
+        media=MediaStore(settings.media_budget_bytes),
+        jobs=JobBook(),
+        sealer=Sealer(_seal_key(settings.seal_key_file)),
+        metrics=Metrics(),
+        tracing=tracer,
+    )
+
+
+async def _reload(services: Services) -> None:
+    """Loads the configuration anew, beside the event loop: parsing takes as long as many requests. Only the watch calls
+    this, and awaits it, so that no two reloads overlap."""
+    _tell(services, await asyncio.to_thread(services.state.reload, services.wall()))
+
+
+def _tell(services: Services, reload: Reload) -> None:
+    """What follows from a reload, in metrics, breakers and log; a bad one changes nothing but what is told."""
+    state, metrics = services.state, services.metrics
+    metrics.reloads.inc()
+    metrics.config_ok.set(int(reload.ok))
+    metrics.config_time.set(state.last_success_timestamp)
+    if not reload.ok:
+        metrics.reloads_failed.inc()
+        problems = [str(problem) for problem in reload.problems]
+        _log.error("configuration refused", extra={"fields": {"in_force": reload.hash, "problems": problems}})
+    elif reload.changed:
+        current = _current(state)
+        metrics.config_hash.clear()
+        metrics.config_hash.labels(current.hash).set(1)
+        services.breakers.configure(current.policies["default"].resilience.breaker)
+        _log.info("configuration loaded", extra={"fields": {"policy_hash": current.hash, "sources": current.sources}})
+
+
+def _current(state: State) -> Config:
+    assert state.current is not None
+    return state.current
+
+
+async def _sandbox(settings: Settings, config: Config, keyring: Keyring, stack: AsyncExitStack) -> str:
+    """The URL of the sandbox, started here unless it runs already; "" where none is wanted."""
+    if settings.sandbox.startswith("http://"):
+        return settings.sandbox.rstrip("/")
+    keys = any(keyring.key(provider.credential) for provider in config.catalog.providers.values())
+    if settings.sandbox == "never" or (settings.sandbox == "auto" and keys):
+        return ""
+    from proxy.sandbox.app import start
+
+    wires = {name: WIRES[provider.wire] for name, provider in config.catalog.providers.items()}
+    sandbox = await start("127.0.0.1", 0, wires)
+    stack.push_async_callback(sandbox.close)
+    reason = "as asked" if settings.sandbox == "always" else "no provider has a key"
+    _log.warning("pictures come from the sandbox: %s", reason, extra={"fields": {"sandbox": sandbox.url}})
+    return sandbox.url
+
+
+async def _site(app: web.Application, listen: str, name: str, drain: float) -> web.AppRunner:
+    """Serves ``app``. At ``cleanup`` requests in flight have ``drain`` seconds to finish. Raises OSError."""
+    host, port = address(listen, name)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,
+        shutdown_timeout=drain / 2,  # aiohttp waits twice: before it takes the body away, and before it cancels
+        handle_signals=False,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+def _url(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _drain(services: Services, app: web.AppRunner) -> None:
+    """Callers are answered and jobs end, all of them within ``drain_seconds``; what is late is stopped and cancelled at
+    its provider."""
+    ends = services.monotonic() + services.settings.drain_seconds
+    await app.cleanup()
+    await services.jobs.drain(max(0.0, ends - services.monotonic()))
+    await finish(services.work, _CANCEL_SECONDS)
+
+
+def _seal_key(path: Path | None) -> bytes:
+    """The key job ids are sealed with. Raises SettingsError."""
+    if path is None:
+        return secrets.token_bytes(32)
+    try:
+        key = base64.b64decode(path.read_text("ascii").strip(), validate=True)
+    except OSError as error:
+        raise SettingsError("seal_key_file", f"cannot be read: {path}: {error.strerror}") from None
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise SettingsError("seal_key_file", "must hold 32 bytes in base64")
+    return key
+
+
+async def _stop(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stop.set()
+    await task

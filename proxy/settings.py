@@ -1,0 +1,100 @@
+"""Process settings: ports, paths and limits. Environment and flags; a change needs a restart.
+
+``cli`` builds one ``Settings`` at start and hands it down; nothing else reads the environment, except for credentials
+(``auth``) and the standard ``OTEL_*`` names (``tracing``). What may change while running is policy, not here.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used, by its name in ``Settings``."""
+
+    def __init__(self, name: str, complaint: str) -> None:
+        super().__init__(f"{name} {complaint}")
+        self.name = name
+        self.complaint = complaint
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Names in the environment are these in upper case behind ``MUXEL_``. They avoid what Kubernetes sets for a Service
+    called muxel (``MUXEL_PORT``, ``MUXEL_SERVICE_HOST``)."""
+
+    listen: str = "127.0.0.1:8080"  # callers; loopback, since whoever reaches it can spend the keys
+    admin_listen: str = "127.0.0.1:9090"  # probes and metrics
+    policy: tuple[Path, ...] = ()  # files and directories, in the environment separated like PATH
+    credentials: Path | None = None  # directory of key files
+    sandbox: str = "auto"  # auto: when no provider has a key | always | never | the URL of one that runs
+    max_body_bytes: int = 64 * MIB  # one request
+    body_budget_bytes: int = 256 * MIB  # all requests being read or held at once
+    media_budget_bytes: int = 256 * MIB  # pictures kept for callers to fetch
+    drain_seconds: float = 30.0
+    public_url: str = ""  # how callers see us, where the Host header does not say
+    seal_key_file: Path | None = None  # shared by replicas, so that each can answer any job id
+    log_level: str = "info"
+    loop: str = "uvloop"  # uvloop | asyncio
+
+    def __post_init__(self) -> None:
+        for name in ("listen", "admin_listen"):
+            address(getattr(self, name), name)
+        if self.sandbox not in ("auto", "always", "never") and not self.sandbox.startswith("http://"):
+            raise SettingsError("sandbox", f"must be auto, always, never or an http URL; got {self.sandbox!r}")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise SettingsError("log_level", f"must be debug, info, warning or error; got {self.log_level!r}")
+        if self.loop not in ("uvloop", "asyncio"):
+            raise SettingsError("loop", f"must be uvloop or asyncio; got {self.loop!r}")
+        for name in ("max_body_bytes", "body_budget_bytes", "media_budget_bytes"):
+            if getattr(self, name) < 1:
+                raise SettingsError(name, "must be positive")
+        if self.body_budget_bytes < self.max_body_bytes:
+            raise SettingsError("body_budget_bytes", f"must hold a body of max_body_bytes, {self.max_body_bytes}")
+        if not 0 <= self.drain_seconds < float("inf"):
+            raise SettingsError("drain_seconds", f"must be a number that is not negative; got {self.drain_seconds}")
+
+
+ENVIRONMENT = frozenset(f"MUXEL_{field.name.upper()}" for field in fields(Settings))
+
+
+def address(value: str, name: str) -> tuple[str, int]:
+    """ "127.0.0.1:8080" or "[::1]:8080" -> (host, port). Raises SettingsError naming the setting."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+        raise SettingsError(name, f"must be HOST:PORT; got {value!r}")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """The settings found under ``MUXEL_*``. Raises SettingsError naming the variable that cannot be used."""
+    values: dict[str, object] = {}
+    for name in (field.name for field in fields(Settings)):
+        variable = f"MUXEL_{name.upper()}"
+        if text := environ.get(variable, ""):
+            try:
+                values[name] = _READ.get(name, str)(text)
+            except ValueError:
+                raise SettingsError(variable, f"is not a number: {text!r}") from None
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except SettingsError as error:
+        raise SettingsError(f"MUXEL_{error.name.upper()}", error.complaint) from None
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in text.split(os.pathsep) if part)
+
+
+_READ: Mapping[str, Callable[[str], object]] = {
+    "policy": _paths,
+    "credentials": Path,
+    "seal_key_file": Path,
+    "max_body_bytes": int,
+    "body_budget_bytes": int,
+    "media_budget_bytes": int,
+    "drain_seconds": float,
+}
