@@ -1,1 +1,157 @@
-def main() -> None: ...
+"""The ``muxel`` command: one verb a subcommand. ``--json`` prints one JSON object; errors go to standard error.
+
+Exit status 0: done; 1: a problem was found; 2: bad usage. Verbs that need no network import neither the server nor the
+client, so that they start fast.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+OPERATION = "image.generate"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; the exit status. Raises SystemExit for bad usage, as argparse does."""
+    try:
+        try:
+            arguments = _parser().parse_args(argv)
+            verb: Callable[[argparse.Namespace], int] = arguments.verb
+            return verb(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read has seen enough. The interpreter flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("muxel", description="Routes generative media requests by what the picture is.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _serve(verbs.add_parser("serve", help="serve callers and operators"))
+    _demo(verbs.add_parser("demo", help="a dozen prompts through sandbox and sidecar"))
+    _sandbox(verbs.add_parser("sandbox", help="providers on loopback that draw what they are asked"))
+    _check(verbs.add_parser("check", help="validate policies, catalogs, providers and manifests"))
+    _explain(verbs.add_parser("explain", help="which model a prompt would get, and why"))
+    _classify(verbs.add_parser("classify", help="what prompts are about, as JSON lines"))
+    _models(verbs.add_parser("models", help="the catalog in force"))
+    _wires(verbs.add_parser("wires", help="the HTTP dialects spoken, and what each can do"))
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: the machinery behind it is slow to import."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"muxel {version('muxel')}")
+        parser.exit()
+
+
+def _run(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """A verb whose module is imported only when it runs."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        verb: Callable[[argparse.Namespace], int] = getattr(import_module(module), name)
+        return verb(arguments)
+
+    return run
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy", type=Path, action="append", metavar="PATH", help="a file or directory of documents; may be repeated"
+    )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535; got {text!r}")
+    return int(text)
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    _policy(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="for callers; MUXEL_LISTEN, 127.0.0.1:8080")
+    parser.add_argument(
+        "--admin-listen", metavar="HOST:PORT", help="probes and metrics; MUXEL_ADMIN_LISTEN, 127.0.0.1:9090"
+    )
+    parser.add_argument("--credentials", type=Path, metavar="DIR", help="directory of key files; MUXEL_CREDENTIALS")
+    parser.add_argument(
+        "--sandbox", metavar="WHEN", help="auto, always, never or a URL; MUXEL_SANDBOX, auto: without keys"
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="MUXEL_LOG_LEVEL, info")
+    parser.set_defaults(verb=_run("proxy.verbs.server", "serve"))
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="exit when all pictures are back")
+    parser.add_argument("--out", type=Path, default=Path("muxel-demo"), metavar="DIR", help="where the pictures go")
+    parser.add_argument("--port", type=_port, default=8080, help="of the sidecar; 0 takes a free one (8080)")
+    parser.set_defaults(verb=_run("proxy.demo.run", "demo"))
+
+
+def _sandbox(parser: argparse.ArgumentParser) -> None:
+    _policy(parser)
+    parser.add_argument("--listen", default="127.0.0.1:8088", metavar="HOST:PORT")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="latency and faults by provider and model, YAML")
+    parser.set_defaults(verb=_run("proxy.verbs.server", "sandbox"))
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="files and directories, together one configuration; directories below are each checked as their own",
+    )
+    _json(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.catalog", "check"))
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", metavar="PROMPT")
+    parser.add_argument("--op", default=OPERATION, metavar="OPERATION", help=f"{OPERATION} unless said")
+    parser.add_argument("--tier", help="draft, standard or premium")
+    parser.add_argument("--size", metavar="WxH")
+    parser.add_argument("--max-cost", type=float, metavar="USD")
+    parser.add_argument("--max-latency", type=float, metavar="SECONDS")
+    _policy(parser)
+    _json(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.catalog", "explain"))
+
+
+def _classify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--in", dest="source", default="-", metavar="FILE.jsonl", help="JSON lines with a prompt; - is stdin"
+    )
+    parser.set_defaults(verb=_run("proxy.verbs.classify", "classify"))
+
+
+def _models(parser: argparse.ArgumentParser) -> None:
+    _policy(parser)
+    _json(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.catalog", "models"))
+
+
+def _wires(parser: argparse.ArgumentParser) -> None:
+    _json(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.wires", "wires"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
