@@ -1,9 +1,11 @@
 # Every target sets up .venv by itself; nothing but Python >= 3.11 and make is needed.
+# Packages are compiled to bytecode once, all but the kubernetes client: it is huge and rarely imported.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench regold lock clean
 
@@ -12,6 +14,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN)/pip install --quiet --no-compile -r requirements.lock
 	$(RUN)/pip install --quiet --no-compile --no-deps --no-build-isolation -e .
+	$(RUN)/python -m compileall -q -j 0 -x '/(kubernetes|tests)/' $(VENV)/lib proxy policies adapters || true
 	@touch $@
 
 demo: $(VENV)/installed
@@ -25,7 +28,8 @@ check: $(VENV)/installed
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
-	$(RUN)/muxel check policies/defaults deploy
+	$(RUN)/muxel check policies/defaults policies/models
+	$(RUN)/muxel check deploy
 
 bench: $(VENV)/installed
 	$(RUN)/python -m tests.bench $(ARGS)
