@@ -170,8 +170,8 @@ async def _sandbox(settings: Settings, config: Config, keyring: Keyring, stack: 
     """The URL of the sandbox, started here unless it runs already; "" where none is wanted."""
     if settings.sandbox.startswith("http://"):
         return settings.sandbox.rstrip("/")
-    keys = any(keyring.key(provider.credential) for provider in config.catalog.providers.values())
-    if settings.sandbox == "never" or (settings.sandbox == "auto" and keys):
+    usable = any(keyring.key(provider.credential) is not None for provider in config.catalog.providers.values())
+    if settings.sandbox == "never" or (settings.sandbox == "auto" and usable):
         return ""
     from proxy.sandbox.app import start
 

@@ -403,3 +403,39 @@ async def test_what_outlasts_the_drain_is_cancelled_at_the_provider(
         sent = await replace(world, http=later).upstream_requests("replicate")
     actions = [request["action"] for request in sent]
     assert actions.count("cancel") == actions.count("create") == body.get("n", 1)
+
+
+# ------------------------------------------------------------------------------------------------- the embedded default
+
+SELF_HOSTED = """
+apiVersion: muxel.dev/v1alpha1
+kind: Provider
+metadata: {name: vllm}
+spec: {wire: openai_images, baseUrl: "http://127.0.0.1:9/v1", credential: none}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "environ", "policy", "starts"),
+    [
+        ("auto", {}, "", True),
+        ("auto", {"OPENAI_API_KEY": "k"}, "", False),
+        ("auto", {}, SELF_HOSTED, False),  # a server of one's own needs no key
+        ("never", {}, "", False),
+        ("always", {"OPENAI_API_KEY": "k"}, "", True),
+    ],
+)
+async def test_pictures_are_drawn_only_where_nothing_real_can_make_them(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    sandbox: str,
+    environ: Mapping[str, str],
+    policy: str,
+    starts: bool,
+) -> None:
+    (tmp_path / "policy.yaml").write_text(policy)
+    paths = (tmp_path / "policy.yaml",) if policy else ()
+    settings = Settings(listen="127.0.0.1:0", admin_listen="127.0.0.1:0", sandbox=sandbox, policy=paths)
+    async with running(settings, environ) as muxel:
+        assert bool(muxel.sandbox) is starts
+    assert any("sandbox" in record.getMessage() for record in caplog.records) is starts
