@@ -97,8 +97,7 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
             task = spawn(watch(paths, lambda: _reload(services), stop=stop), name="watch")
             stack.push_async_callback(_stop, task, stop)
         stack.callback(draining.set)
-        gc.collect()
-        gc.freeze()  # catalog and lexicon live as long as the process: nothing is won by looking at them again
+        _settle()
         yield Running(_url(app), _url(admin), sandbox_url, services)
 
 
@@ -164,6 +163,14 @@ def _tell(services: Services, reload: Reload) -> None:
 def _current(state: State) -> Config:
     assert state.current is not None
     return state.current
+
+
+def _settle() -> None:
+    """Catalog and lexicon live as long as the process: the collector need not look at them again, and a request makes
+    thousands of values that die with it, so it need not look after every seven hundred either."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
 
 
 async def _sandbox(settings: Settings, config: Config, keyring: Keyring, stack: AsyncExitStack) -> str:

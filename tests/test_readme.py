@@ -20,7 +20,7 @@ def test_every_policy_shown_is_valid() -> None:
 
 def test_every_request_header_is_told_and_none_that_does_not_exist() -> None:
     asked = README.partition("### What a request may ask")[2].partition("##")[0]
-    assert set(re.findall(r"`(x-muxel-[a-z-]+)`", asked)) == _KNOWN - {"x-muxel-caller"}
+    assert set(re.findall(r"`(x-muxel-[a-z-]+)`", asked)) == _KNOWN
 
 
 def test_every_command_shown_exists() -> None:
