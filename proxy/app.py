@@ -7,6 +7,7 @@ what happens between is ``exchange`` and ``submit``. Must not know any wire by n
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 from aiohttp import hdrs, web
 
@@ -17,7 +18,7 @@ from proxy.ask import read_ask
 from proxy.bodies import Bodies
 from proxy.exchange import Exchange, Streaming
 from proxy.services import Services
-from proxy.tasks import begin
+from proxy.tasks import begin, spawn
 from proxy.tracing import end_server
 
 _log = logging.getLogger("muxel.app")
@@ -66,13 +67,14 @@ def _handler(services: Services, bodies: Bodies, wire: Wire, mount: str, route: 
         assert config is not None
         exchange = Exchange(services, wire, read(), span, secrets.token_hex(8), started, config)
         status = 499  # unless an answer is made, the caller has hung up
+        held = AsyncExitStack()
         try:
-            async with bodies.read(request) as body:
-                exchange.call = read(body, read_ask(headers))
-                answer = await _act(exchange, route.action)
-                if isinstance(answer, Streaming):  # still at work on the body
-                    status = 200
-                    return await _stream(request, answer)
+            body = await held.enter_async_context(bodies.read(request))
+            exchange.call = read(body, read_ask(headers))
+            answer = await _act(exchange, route.action)
+            if isinstance(answer, Streaming):
+                status = 200
+                return await _stream(request, answer)
             status = answer.status
             return _response(answer)
         except InvalidRequest as error:
@@ -84,11 +86,20 @@ def _handler(services: Services, bodies: Bodies, wire: Wire, mount: str, route: 
             _log.exception("request %s failed", exchange.id)
             return _response(exchange.answer(Failure(Cause.MALFORMED, "Muxel failed", status=500, id=exchange.id)))
         finally:
+            await _give_back(held, exchange)
             services.metrics.in_flight.dec()
             under_way.cancel()
             end_server(span, status)
 
     return handle
+
+
+async def _give_back(held: AsyncExitStack, exchange: Exchange) -> None:
+    """The bytes of the body; those of a job when it has ended, since it still works with them."""
+    if exchange.job is None or exchange.job.done():
+        await held.aclose()
+    else:
+        exchange.job.add_done_callback(lambda _: spawn(held.aclose(), name=f"body of {exchange.id}"))
 
 
 async def _act(exchange: Exchange, action: Action) -> ClientReply | Streaming:

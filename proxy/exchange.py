@@ -68,6 +68,7 @@ class Exchange:
     driven: Driven | None = None
     changes: tuple[str, ...] = ()
     decide_us: float = 0.0
+    job: asyncio.Task[None] | None = None  # the work on it, where the caller was answered before its end
 
     # -------------------------------------------------------------------------------------------------- read and decide
 

@@ -2,7 +2,7 @@
 
 A job id is sealed with an AEAD and bound to its caller, and holds what any replica with the same key needs to answer a
 poll: the deployment, the provider's own handle, the wire. ``exchange`` creates, polls and cancels through here. Keeps
-finished jobs for a while, bounded by number; must not do IO.
+finished jobs for a while, bounded by number and bytes; must not do IO.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import binascii
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -19,7 +19,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from adapters.ir import Failure, MediaResult
+from adapters.ir import Artifact, Failure, Media, MediaResult
 
 KEEP_SECONDS = 3600.0
 KEEP_JOBS = 2000
@@ -90,12 +90,16 @@ class Running:
     input: Mapping[str, Any] = field(default_factory=dict)
     outcome: MediaResult | Failure | None = None
     finished: float = 0.0  # seconds since the epoch
+    picture_bytes: int = 0  # in the outcome
 
 
 class JobBook:
-    """The jobs of this process by key."""
+    """The jobs of this process by key. Ended ones are kept while they are young, few, and their pictures within
+    ``budget`` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._held = 0
         self._jobs: OrderedDict[str, Running] = OrderedDict()
 
     def add(self, now: float) -> tuple[str, Running]:
@@ -107,6 +111,17 @@ class JobBook:
     def get(self, key: str, now: float) -> Running | None:
         self._forget(now)
         return self._jobs.get(key)
+
+    def end(self, job: Running, outcome: MediaResult | Failure, now: float) -> None:
+        """The job is over. A picture that is hosted for the caller is not held here as well."""
+        if isinstance(outcome, MediaResult):
+            outcome = replace(outcome, artifacts=tuple(map(_without_hosted_bytes, outcome.artifacts)))
+            job.picture_bytes = sum(len(artifact.media.data) for artifact in outcome.artifacts)
+            self._held += job.picture_bytes
+        job.outcome, job.finished = outcome, now
+        job.accepted.set()
+        job.ended.set()
+        self._forget(now)
 
     async def drain(self, seconds: float) -> None:
         """Waits for the jobs under way, and stops those that take longer."""
@@ -120,11 +135,17 @@ class JobBook:
             await asyncio.wait(late)
 
     def _forget(self, now: float) -> None:
-        """Drops ended jobs that are old, and the oldest ended ones when there are too many."""
+        """Drops ended jobs that are old, and the oldest ended ones when there are too many or they hold too much."""
         for key in list(self._jobs):
             job = self._jobs[key]
             if job.outcome is None:
                 continue
-            if job.finished + KEEP_SECONDS > now and len(self._jobs) <= KEEP_JOBS:
+            if job.finished + KEEP_SECONDS > now and len(self._jobs) <= KEEP_JOBS and self._held <= self._budget:
                 break
+            self._held -= job.picture_bytes
             del self._jobs[key]
+
+
+def _without_hosted_bytes(artifact: Artifact) -> Artifact:
+    media = artifact.media
+    return replace(artifact, media=Media(url=media.url, mime=media.mime)) if media.url else artifact

@@ -129,7 +129,7 @@ def _services(
         breakers=breakers,
         health=HealthBook(breakers),
         media=MediaStore(settings.media_budget_bytes),
-        jobs=JobBook(),
+        jobs=JobBook(settings.media_budget_bytes),
         sealer=Sealer(_seal_key(settings.seal_key_file)),
         metrics=Metrics(),
         tracing=tracer,

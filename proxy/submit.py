@@ -107,12 +107,10 @@ async def _start(exchange: Exchange, request: MediaRequest, chain: Chain) -> tup
             outcome = Failure(Cause.MALFORMED, "Muxel failed while working on the job", status=500, id=exchange.id)
             raise error
         finally:
-            running.outcome, running.finished = outcome, services.wall()
-            running.accepted.set()
-            running.ended.set()
+            services.jobs.end(running, outcome, services.wall())
             exchange.note("ok" if isinstance(outcome, MediaResult) else outcome.cause.label, 200)
 
-    running.task = spawn(work(), name=f"job {key}")
+    exchange.job = running.task = spawn(work(), name=f"job {key}")
     if calls.wire_of(first).polling:
         await _within(_ACCEPT_SECONDS, running.accepted)
     form = {"size": request.size, "format": request.format, "delivery": request.delivery}

@@ -54,7 +54,7 @@ async def services() -> AsyncIterator[Services]:
         breakers=breakers,
         health=HealthBook(breakers),
         media=MediaStore(1),
-        jobs=JobBook(),
+        jobs=JobBook(1),
         sealer=Sealer(bytes(32)),
         metrics=Metrics(),
         tracing=Tracing(),

@@ -383,6 +383,18 @@ async def test_a_job_is_its_callers_alone(world: World) -> None:
     assert await polled(world, url + "x") == (404, "Task not found")
 
 
+async def test_a_job_holds_the_bytes_of_its_body_until_it_ends(world: World) -> None:
+    world.faults.put({"provider": "bfl", "latency": {"p50": 0.3, "p95": 0.3}})
+    _, running = await submit(world)
+    assert "muxel_body_bytes 0.0" not in exposition(world)
+    await running.ended.wait()
+
+    async def given_back() -> bool:
+        return "muxel_body_bytes 0.0" in exposition(world)
+
+    await until(given_back)
+
+
 async def test_any_replica_answers_for_a_job_another_one_started(build: Build, tmp_path: object) -> None:
     key = tmp_path / "seal"  # type: ignore[operator]
     key.write_text(base64.b64encode(b"k" * 32).decode())

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.ir import Cause, Failure
+from adapters.ir import Artifact, Cause, Failure, Media, MediaResult
 from proxy.jobs import KEEP_JOBS, KEEP_SECONDS, JobBook, Sealed, Sealer
 from proxy.tasks import spawn
 
@@ -47,28 +47,42 @@ def test_one_changed_byte_makes_an_id_unknown(position: int, change: int) -> Non
 
 
 def test_ended_jobs_are_kept_for_a_while_and_running_ones_for_ever() -> None:
-    book = JobBook()
+    book = JobBook(100)
     done_key, done = book.add(0.0)
     running_key, _ = book.add(0.0)
-    done.outcome, done.finished = Failure(Cause.CANCELED, ""), 10.0
+    book.end(done, Failure(Cause.CANCELED, ""), 10.0)
     assert book.get(done_key, 10.0 + KEEP_SECONDS - 1) is done
     assert book.get(done_key, 10.0 + KEEP_SECONDS) is None
     assert book.get(running_key, 1e9) is not None
 
 
 def test_too_many_jobs_push_out_the_oldest_that_ended() -> None:
-    book = JobBook()
+    book = JobBook(100)
     keys = []
     for _ in range(KEEP_JOBS + 5):
         key, job = book.add(0.0)
-        job.outcome = Failure(Cause.CANCELED, "")
+        book.end(job, Failure(Cause.CANCELED, ""), 0.0)
         keys.append(key)
     assert book.get(keys[-1], 0.0) is not None
     assert book.get(keys[0], 0.0) is None
 
 
+def test_pictures_of_ended_jobs_are_held_within_the_budget_and_hosted_ones_not_at_all() -> None:
+    book = JobBook(100)
+    jobs = [book.add(0.0) for _ in range(3)]
+    for _, job in jobs[:2]:
+        book.end(job, MediaResult((Artifact(Media(b"x" * 60)),)), 0.0)
+    assert book.get(jobs[0][0], 0.0) is None
+    assert book.get(jobs[1][0], 0.0) is jobs[1][1]
+    hosted = jobs[2][1]
+    book.end(hosted, MediaResult((Artifact(Media(b"x" * 60, "http://m/1", "image/png")),)), 0.0)
+    assert book.get(jobs[1][0], 0.0) is not None
+    assert isinstance(hosted.outcome, MediaResult)
+    assert hosted.outcome.artifacts[0].media == Media(url="http://m/1", mime="image/png")
+
+
 async def test_a_drain_waits_for_jobs_and_stops_the_late_ones() -> None:
-    book, started = JobBook(), asyncio.Event()
+    book, started = JobBook(100), asyncio.Event()
 
     async def endless() -> None:
         started.set()
