@@ -100,7 +100,7 @@ def _serve(parser: argparse.ArgumentParser) -> None:
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="exit when all pictures are back")
     parser.add_argument("--out", type=Path, default=Path("muxel-demo"), metavar="DIR", help="where the pictures go")
-    parser.add_argument("--port", type=_port, default=8080, help="of the sidecar; 0 takes a free one (8080)")
+    parser.add_argument("--port", type=_port, default=8080, help="of the sidecar (8080); any where it is taken")
     parser.set_defaults(verb=_run("proxy.demo.run", "demo"))
 
 

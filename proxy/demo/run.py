@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -69,7 +70,8 @@ def demo(arguments: argparse.Namespace) -> int:
         return fail("the demo uses the official openai SDK: pip install 'muxel[demo]'", PROBLEM)
     asked = yaml.safe_load(files("proxy.demo").joinpath("prompts.yaml").read_text("utf-8"))
     with _process("sandbox", "--listen", "127.0.0.1:0") as (sandbox, _):
-        flags = ("--listen", f"127.0.0.1:{arguments.port}", "--admin-listen", "127.0.0.1:0", "--sandbox", sandbox)
+        listen = f"127.0.0.1:{_free(arguments.port)}"
+        flags = ("--listen", listen, "--admin-listen", "127.0.0.1:0", "--sandbox", sandbox)
         with _process("serve", *flags) as (sidecar, admin):
             print(f"\nsandbox  {sandbox}\nsidecar  {sidecar}\n")
             client = openai.OpenAI(base_url=f"{sidecar}/v1", api_key="the-apps-own-key", max_retries=0)
@@ -79,6 +81,17 @@ def demo(arguments: argparse.Namespace) -> int:
             if not arguments.once and complete:
                 _stay(sidecar)
     return 0 if complete else 1
+
+
+def _free(port: int) -> int:
+    """The port, or 0 for any where something else has it already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
 
 
 def _shoot(client: Any, asked: list[dict[str, Any]], sandbox: str, out: Path) -> Iterator[Shot]:
