@@ -1,4 +1,4 @@
-"""Single calls to one deployment: signed, sent, read. Submits, looks at a job, cancels, and inputs made ready.
+"""Single calls to one deployment: signed, sent, read. Submits, looks at a job, cancels, pictures in and out.
 
 ``upstream`` builds whole attempts from these; ``exchange`` uses ``look`` and ``cancel`` for jobs that another replica
 started. Owns what a failed look means. Must not know retries, fallbacks or callers' wires.
@@ -11,10 +11,13 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
+from adapters.fields import picture_size, read_base64, sniff_mime
 from adapters.ir import (
+    Artifact,
     Cause,
     Done,
     Failed,
+    InvalidRequest,
     Media,
     MediaRequest,
     Pending,
@@ -117,6 +120,40 @@ async def cancel(services: Services, deployment: Deployment, handle: Mapping[str
     asked = polling.cancel(handle, target_of(deployment)) if polling and handle else None
     if asked is not None and may_see_key(deployment.provider, asked.url):
         await call(services, deployment, asked, services.monotonic() + _CANCEL_SECONDS, span)
+
+
+async def collect(services: Services, deployment: Deployment, done: Done) -> Done | Failed:
+    """The pictures with their bytes, those behind URLs fetched at the same time. What cannot be had, or is no picture,
+    is left out; where nothing is left, the purchase has failed."""
+    found = await asyncio.gather(*(_picture(services, deployment, artifact) for artifact in done.artifacts))
+    pictures = tuple(step for step in found if isinstance(step, Artifact))
+    failures = [step for step in found if isinstance(step, Failed)]
+    return replace(done, artifacts=pictures) if pictures or not failures else failures[0]
+
+
+async def _picture(services: Services, deployment: Deployment, artifact: Artifact) -> Artifact | Failed:
+    media = artifact.media
+    if media.url.startswith("data:"):
+        try:
+            media = read_base64(media.url, "output")
+        except InvalidRequest as error:
+            return Failed(Cause.MALFORMED, error.message)
+    elif media.url:
+        fetched = await _fetch(services, deployment, media.url)
+        if isinstance(fetched, Failed):
+            return Failed(Cause.MALFORMED, fetched.message)
+        media = fetched
+    if sniff_mime(media.data) != "image/svg+xml" and not all(picture_size(media.data)):
+        return Failed(Cause.MALFORMED, "the provider's answer is not a picture")
+    return artifact if media is artifact.media else replace(artifact, media=media)
+
+
+async def _fetch(services: Services, deployment: Deployment, url: str) -> Media | Failed:
+    """A finished picture is paid for: a fetch that fails is tried once more."""
+    media = await services.transport.fetch(url, deployment.provider)
+    if isinstance(media, Failed) and media.cause is Cause.UNAVAILABLE:
+        return await services.transport.fetch(url, deployment.provider)
+    return media
 
 
 async def inputs(

@@ -7,7 +7,7 @@ own shape, and ``x-muxel-*`` headers say what was chosen and why.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import orjson
 from opentelemetry.trace import Span
 
-from adapters.fields import read_base64
 from adapters.ir import (
     Artifact,
     Cause,
@@ -32,7 +31,6 @@ from adapters.ir import (
     Partial,
 )
 from adapters.registry import Wire
-from policies.catalog import Provider
 from policies.classify import classify
 from policies.decide import decide
 from policies.decision import Code, Decision
@@ -161,17 +159,15 @@ class Exchange:
         driven = self.driven = await chain.run()
         if isinstance(driven.outcome, Failed):
             return _failure(driven.outcome, self.id)
-        return await self.finish(driven.outcome, chain.request, driven.candidate.deployment.provider)
+        return await self.finish(driven.outcome, chain.request)
 
     # ----------------------------------------------------------------------------------------------------------- finish
 
-    async def finish(self, done: Done, request: MediaRequest, provider: Provider) -> MediaResult | Failure:
-        """The pictures fetched, measured, converted and hosted, as the caller wants them."""
+    async def finish(self, done: Done, request: MediaRequest) -> MediaResult | Failure:
+        """The pictures measured, converted and hosted, as the caller wants them."""
         exact = self.policy(request).output.fit == "exact"
         pictures: list[Artifact] = []
-        for artifact in await self._fetched(done.artifacts, provider):
-            if isinstance(artifact, Failed):
-                return _failure(artifact, self.id)
+        for artifact in done.artifacts:
             try:
                 finished = await finish(artifact, request, exact=exact)
             except NotAPicture as error:
@@ -180,29 +176,6 @@ class Exchange:
             pictures.append(self._hosted(finished.artifact, request))
         model = self.driven.candidate.deployment.model.id if self.driven else request.model
         return MediaResult(tuple(pictures), self.id, model, self.services.wall(), done.usage, done.text)
-
-    async def _fetched(self, artifacts: tuple[Artifact, ...], provider: Provider) -> Sequence[Artifact | Failed]:
-        """The pictures with their bytes, those behind URLs fetched at the same time."""
-        if not any(artifact.media.url for artifact in artifacts):
-            return artifacts
-        return await asyncio.gather(*(self._bytes(artifact, provider) for artifact in artifacts))
-
-    async def _bytes(self, artifact: Artifact, provider: Provider) -> Artifact | Failed:
-        url = artifact.media.url
-        if not url:
-            return artifact
-        try:
-            media = read_base64(url, "output") if url.startswith("data:") else await self._fetch(url, provider)
-        except InvalidRequest as error:
-            return Failed(Cause.MALFORMED, error.message)
-        return media if isinstance(media, Failed) else replace(artifact, media=media)
-
-    async def _fetch(self, url: str, provider: Provider) -> Media | Failed:
-        """A finished picture is paid for: a fetch that fails is tried once more."""
-        media = await self.services.transport.fetch(url, provider)
-        if isinstance(media, Failed) and media.cause is Cause.UNAVAILABLE:
-            return await self.services.transport.fetch(url, provider)
-        return media
 
     def _hosted(self, artifact: Artifact, request: MediaRequest) -> Artifact:
         """Kept for the caller to fetch, where it asked for a URL."""
@@ -240,7 +213,11 @@ class Exchange:
         chain = replace(chain, on_partial=queue.put_nowait)
 
         async def work() -> None:
-            await queue.put(await self.run(chain))
+            outcome: MediaResult | Failure = Failure(Cause.MALFORMED, "Muxel failed", status=500, id=self.id)
+            try:
+                outcome = await self.run(chain)
+            finally:
+                queue.put_nowait(outcome)  # whatever happens, somebody waits for it
 
         task = spawn(work(), name=f"stream {self.id}", among=self.services.work)
         try:

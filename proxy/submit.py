@@ -151,6 +151,8 @@ async def _look(exchange: Exchange, name: str, sealed: Sealed) -> Job:
         return _failed(job, Failure(Cause.EXPIRED, gone, id=name))
     deadline = services.monotonic() + _LOOK_SECONDS
     step = await calls.look(services, deployment, sealed.handle, deadline, exchange.span)
+    if isinstance(step, Done):
+        step = await calls.collect(services, deployment, step)
     match step:
         case Done():
             form = sealed.form
@@ -161,7 +163,7 @@ async def _look(exchange: Exchange, name: str, sealed: Sealed) -> Job:
                 format=form["format"],
                 delivery=Delivery(form["delivery"]),
             )
-            outcome = await exchange.finish(step, request, deployment.provider)
+            outcome = await exchange.finish(step, request)
             if isinstance(outcome, Failure):
                 return _failed(job, outcome)
             return replace(job, state=JobState.SUCCEEDED, result=outcome, finished=services.wall())

@@ -39,8 +39,9 @@ from proxy.transport import EventStream
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """How a chain ended. ``candidate`` was the last one tried; ``sent`` counts attempts; ``cost`` is dollars, None
-    where any part of it is not known; ``missing`` is how many of the pictures asked for could not be had."""
+    """How a chain ended. ``candidate`` made the pictures, or was the last one tried; ``sent`` counts attempts;
+    ``cost`` is dollars, None where any part of it is not known; ``missing`` is how many of the pictures asked for
+    could not be had."""
 
     outcome: Done | Failed
     candidate: Candidate
@@ -65,6 +66,7 @@ class _Basket:
 
     done: list[Done] = field(default_factory=list)
     costs: list[float | None] = field(default_factory=list)
+    maker: Candidate | None = None  # who made the latest of it
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -111,7 +113,7 @@ class Chain:
                 case Finish(outcome):
                     missing = self.request.n - len(basket.artifacts) if basket.done else 0
                     outcome = basket.total() if basket.done else outcome
-                    candidate = self.candidates[state.candidate]
+                    candidate = basket.maker or self.candidates[state.candidate]
                     return Driven(outcome, candidate, state.sent, dropped, basket.cost(), max(missing, 0))
                 case Wait(seconds):
                     await asyncio.sleep(seconds)
@@ -171,18 +173,21 @@ class Chain:
             return ready
         parts = _split(ready, len(basket.artifacts), deployment.limits.max_images)
         if len(parts) == 1:
-            steps = [await self._buy(parts[0], deployment, attempt)]
+            steps = [await self._buy(parts[0], candidate, attempt, basket)]
         else:
-            steps = await asyncio.gather(*(self._buy(part, deployment, attempt) for part in parts))
-        for part, step in zip(parts, steps, strict=True):
+            steps = await asyncio.gather(*(self._buy(part, candidate, attempt, basket) for part in parts))
+        for step in steps:
             if isinstance(step, Done):
                 basket.done.append(step)
-                basket.costs.append(self.services.book(_share(candidate, part.n / request.n), step.usage.cost_usd))
+                basket.maker = candidate
         failures = [step for step in steps if isinstance(step, Failed)]
         return failures[0] if failures else steps[-1]
 
-    async def _buy(self, request: MediaRequest, deployment: Deployment, attempt: _Attempt) -> Done | Failed:
-        """One call, polled to its end."""
+    async def _buy(
+        self, request: MediaRequest, candidate: Candidate, attempt: _Attempt, basket: _Basket
+    ) -> Done | Failed:
+        """One call, polled to its end and paid for, whether or not its pictures can then be had."""
+        services, deployment = self.services, candidate.deployment
         face = calls.wire_of(deployment).provider
         assert face is not None
         try:
@@ -193,11 +198,15 @@ class Chain:
         if call.media != len(request.references) + (request.mask is not None):
             return Failed(Cause.UNSUPPORTED, f"{deployment.id} would lose input pictures")
         step = await self._submit(deployment, call, attempt.span)
-        if not isinstance(step, Pending):
+        if isinstance(step, Pending):
+            attempt.handles.append(step.handle)
+            self.on_accepted(deployment, step.handle)
+            step = await calls.poll(services, deployment, step, self.limits.deadline, attempt.span)
+        if isinstance(step, Failed):
             return step
-        attempt.handles.append(step.handle)
-        self.on_accepted(deployment, step.handle)
-        return await calls.poll(self.services, deployment, step, self.limits.deadline, attempt.span)
+        share = _share(candidate, request.n / self.request.n)
+        basket.costs.append(services.book(share, step.usage.cost_usd))
+        return await calls.collect(services, deployment, step)
 
     async def _submit(self, deployment: Deployment, call: UpstreamCall, span: Span) -> Step:
         wire = calls.wire_of(deployment)

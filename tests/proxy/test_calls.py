@@ -1,7 +1,9 @@
 """A chain against one provider that is scripted: what polls, deadlines, costs and inputs come to."""
 
 import time
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,8 +36,12 @@ BREAKER = Breaker(
 )
 FOX = MediaRequest(Operation.GENERATE, prompt="a fox", size=(1024, 1024))
 PNG = b"\x89PNG\r\n\x1a\n"
-SUCCEEDED = {"status": "succeeded", "output": "https://files.test/fox.png"}
-B64 = {"data": [{"b64_json": "iVBORw0KGgo="}]}
+DOT = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)  # a picture of one pixel
+PICTURE = f"data:image/png;base64,{b64encode(DOT).decode()}"
+SUCCEEDED = {"status": "succeeded", "output": PICTURE}
+B64 = {"data": [{"b64_json": PICTURE.partition(",")[2]}]}
 
 
 def never() -> Config:
@@ -79,6 +85,7 @@ async def run(
     *,
     options: Mapping[str, Any] | None = None,
     seconds: float = 60.0,
+    most: int = 1,
 ) -> Driven:
     """One attempt at one deployment, which has ``seconds`` and costs a dollar by the catalog."""
     model = Model("flux", "bfl", frozenset(), frozenset({request.operation}), {}, None, None)
@@ -86,7 +93,7 @@ async def run(
     price = Price("image", (("image", 0, 1.0),))
     deployment = Deployment(
         "flux@host", model, provider, "acme/flux", model.operations, price=price, edit_price=None, p50=5.0, p95=9.0,
-        limits=Limits(), options=options or {},
+        limits=Limits(max_images=most), options=options or {},
     )  # fmt: skip
     candidate = Candidate(deployment, 1.0, False, None, None, 5.0, 9.0, "the only one")
     deadline = services.monotonic() + seconds
@@ -115,13 +122,16 @@ async def test_a_poll_url_on_a_foreign_host_is_never_called(services: Services) 
 
 async def test_a_pending_answer_without_a_handle_keeps_the_last_one(services: Services) -> None:
     accepted: dict[str, Any] = {"id": "1"}
-    ready = {"status": "Ready", "result": {"sample": "https://files.test/fox.png"}}
-    async with capture(accepted, {"id": "1", "status": "Pending"}, ready) as (base, captured):
+    ready: dict[str, Any] = {"status": "Ready", "result": {}}
+    async with capture(accepted, {"id": "1", "status": "Pending"}, ready, DOT) as (base, captured):
         accepted["polling_url"] = f"{base}/poll?id=1"
+        ready["result"]["sample"] = f"{base}/fox.png"
         driven = await run(services, "bfl", base)
     assert isinstance(driven.outcome, Done)
-    assert paths(captured)[1:] == ["GET /poll?id=1", "GET /poll?id=1"]
-    assert {call.headers["x-key"] for call in captured} == {"secret"}
+    assert driven.outcome.artifacts[0].media.data == DOT
+    assert paths(captured)[1:] == ["GET /poll?id=1", "GET /poll?id=1", "GET /fox.png"]
+    assert {call.headers["x-key"] for call in captured[:3]} == {"secret"}
+    assert "x-key" not in captured[3].headers
 
 
 @pytest.mark.parametrize(("told_at_the_end", "cost"), [({}, 0.05), ({"cost": 7}, 0.07)])
@@ -129,9 +139,10 @@ async def test_the_cost_told_at_the_submit_stands_until_the_end_says_more(
     services: Services, told_at_the_end: dict[str, int], cost: float
 ) -> None:
     accepted: dict[str, Any] = {"id": "1", "cost": 5}  # credits, of a cent each
-    ready = {"status": "Ready", "result": {"sample": "https://files.test/fox.png"}, **told_at_the_end}
-    async with capture(accepted, {"id": "1", "status": "Pending"}, ready) as (base, _):
+    ready: dict[str, Any] = {"status": "Ready", "result": {}, **told_at_the_end}
+    async with capture(accepted, {"id": "1", "status": "Pending"}, ready, DOT) as (base, _):
         accepted["polling_url"] = f"{base}/poll"
+        ready["result"]["sample"] = f"{base}/fox.png"
         driven = await run(services, "bfl", base)
     assert driven.cost == pytest.approx(cost)
     booked = services.metrics.exposition().decode()
@@ -252,3 +263,30 @@ async def test_a_deployment_that_would_lose_an_input_is_not_asked(
         driven = await run(services, "replicate", base, request, options={"inputs": {"references": "image"}})
     assert driven.outcome == Failed(Cause.UNSUPPORTED, "flux@host would lose input pictures")
     assert captured == []
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+NO_PICTURE = {"data": [{"b64_json": b64encode(b"<html>busy</html>").decode()}]}
+
+
+async def test_what_is_no_picture_is_a_failed_purchase_that_is_still_paid_for(services: Services) -> None:
+    async with capture(NO_PICTURE) as (base, _):
+        driven = await run(services, "openai_images", base)
+    assert isinstance(driven.outcome, Failed)
+    assert driven.outcome.cause is Cause.MALFORMED
+    assert driven.cost == 1.0
+    assert 'muxel_attempts_total{model="flux",outcome="malformed",provider="host"} 1.0' in exposition(services)
+
+
+async def test_one_picture_of_several_that_cannot_be_had_leaves_the_others(services: Services) -> None:
+    both = {"data": [*B64["data"], *NO_PICTURE["data"]]}
+    async with capture(both) as (base, _):
+        driven = await run(services, "openai_images", base, replace(FOX, n=2), most=2)
+    assert isinstance(driven.outcome, Done)
+    assert [artifact.media.data for artifact in driven.outcome.artifacts] == [DOT]
+    assert driven.missing == 1
+
+
+def exposition(services: Services) -> str:
+    return services.metrics.exposition().decode()

@@ -358,6 +358,32 @@ async def test_metrics_count_what_happened(world: World) -> None:
         assert "openmetrics" in served.headers["content-type"]
 
 
+async def test_the_maker_is_named_and_not_the_one_that_failed_after_it(build: Build) -> None:
+    world = await build(QUICK_RETRY.replace("max: 4", "max: 2"))
+    world.faults.put({"provider": "bfl", "error": 0.5})
+    for other in ("bfl-eu", "replicate"):
+        world.faults.put({"provider": other, "down": 1})
+    reply = await world.post(GENERATE, PRODUCT | {"n": 8}, x_muxel_model="flux-2-pro")
+    assert reply.status == 200
+    assert 0 < len((await reply.json())["data"]) < 8
+    assert reply.headers["x-muxel-attempts"] == "2"
+    assert reply.headers["x-muxel-provider"] == "bfl"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_mistake_of_ours_is_an_answer_and_never_silence(
+    world: World, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mistaken(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr("proxy.exchange.finish", mistaken)
+    async with asyncio.timeout(20):
+        reply = await world.post(GENERATE, PRODUCT | {"stream": stream})
+    assert reply.status == 500
+    assert (await reply.json())["error"]["message"] == "Muxel failed"
+
+
 # --------------------------------------------------------------------------------------------------------------- jobs
 
 
