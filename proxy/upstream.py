@@ -56,7 +56,8 @@ class _Attempt:
     """What one attempt leaves behind, for the record and for a cancellation."""
 
     span: Span
-    handles: list[Mapping[str, Any]] = field(default_factory=list)  # jobs that were bought
+    accepted: bool = False  # a job was bought
+    under_way: list[Mapping[str, Any]] = field(default_factory=list)  # the handles of those that have not ended
     dropped: tuple[str, ...] = ()
 
 
@@ -126,7 +127,7 @@ class Chain:
                         state, move = attempts.skip(state, step, now)
                     else:
                         dropped = attempt.dropped
-                        state, move = attempts.after(state, step, now, job=bool(attempt.handles))
+                        state, move = attempts.after(state, step, now, job=attempt.accepted)
 
     async def _attempt(
         self, candidate: Candidate, resend: int, basket: _Basket
@@ -146,14 +147,14 @@ class Chain:
             if isinstance(step, Failed):
                 cause, retry_after = step.cause, step.retry_after
                 describe_failure(attempt.span, step)
-                if cause is Cause.AMBIGUOUS and attempt.handles:
+                if cause is Cause.AMBIGUOUS and attempt.accepted:
                     services.book(candidate, None)
             return step, attempt
         except asyncio.CancelledError:
-            for handle in attempt.handles:
+            for handle in attempt.under_way:
                 cancel = calls.cancel(services, deployment, handle, attempt.span)
                 spawn(cancel, name=f"cancel at {deployment.id}", among=services.work)
-            if attempt.handles:
+            if attempt.under_way:
                 services.book(candidate, None)
             raise
         finally:
@@ -199,9 +200,12 @@ class Chain:
             return Failed(Cause.UNSUPPORTED, f"{deployment.id} would lose input pictures")
         step = await self._submit(deployment, call, attempt.span)
         if isinstance(step, Pending):
-            attempt.handles.append(step.handle)
-            self.on_accepted(deployment, step.handle)
+            handle = step.handle
+            attempt.accepted = True
+            attempt.under_way.append(handle)
+            self.on_accepted(deployment, handle)
             step = await calls.poll(services, deployment, step, self.limits.deadline, attempt.span)
+            attempt.under_way.remove(handle)
         if isinstance(step, Failed):
             return step
         share = _share(candidate, request.n / self.request.n)
