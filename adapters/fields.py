@@ -1,30 +1,19 @@
-"""What three or more wires share: typed reading of callers' fields, sizes, data URIs, multipart, masks, dropped fields.
+"""Callers' fields read into types, sizes and aspects brought to what a provider takes, and what it is not told of.
 
-Called by the wires, and by the proxy where it looks at a picture. Pure: values in, values out; Pillow is imported only
-where pixels are really touched. Must not know any provider.
+Called by the wires. Pure: values in, values out. Must not know any provider.
 """
 
-import base64
-import binascii
-import hashlib
-import re
-import struct
-from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from math import gcd, sqrt
 from typing import Any
 
-import imagesize
 import orjson
 
-from adapters.ir import RESOLUTIONS, Cause, Delivery, InvalidRequest, Media, MediaRequest
+from adapters import imaging
+from adapters.ir import RESOLUTIONS, InvalidRequest, Margins, MediaRequest, Operation
 
 MAX_EDGE = 16_384
-MAX_PIXELS = 80_000_000  # a decoded picture above this is refused before it is decoded
-MAX_PARTS = 128  # of a multipart body
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")  # what Pillow may decode: strangers' bytes reach no other parser
-
-# ------------------------------------------------------------------------------------------ reading a caller's fields
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -79,6 +68,8 @@ def read_number(fields: Mapping[str, Any], name: str, low: float, high: float) -
 def read_integer(fields: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
     """A whole number in [low, high]; None where absent or null."""
     value = fields.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)  # not by way of a float, which has too few digits for a seed
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
     number = read_number(fields, name, low, high)
@@ -115,9 +106,6 @@ def _json_type(value: object) -> str:
             return "an array"
         case _:
             return "an object"
-
-
-# ------------------------------------------------------------------------------------------------- sizes and aspects
 
 
 def read_size(value: str, name: str, separator: str = "x") -> tuple[int, int]:
@@ -175,8 +163,21 @@ def nearest_resolution(request: MediaRequest, choices: Iterable[str]) -> str:
     return next((name for name in ordered if RESOLUTIONS[name] * 1.1 >= wanted), ordered[-1])
 
 
+def nearest_size(asked: tuple[int, int], sizes: Iterable[str]) -> str:
+    """The size ("1536x1024", or "3:2") nearest in shape; of those, the smallest with at least the pixels asked for, or
+    else the largest."""
+
+    def rank(size: str) -> tuple[float, bool, int]:
+        width, height = (int(edge) for edge in size.replace(":", "x").split("x"))
+        ratio = asked[0] * height / (asked[1] * width)
+        missing = asked[0] * asked[1] - width * height
+        return round(max(ratio, 1 / ratio), 3), missing > 0, abs(missing)
+
+    return min(sizes, key=rank)
+
+
 def snap(
-    size: tuple[int, int], multiple: int, low: int, high: int, max_pixels: int = MAX_PIXELS, min_pixels: int = 1
+    size: tuple[int, int], multiple: int, low: int, high: int, max_pixels: int = imaging.MAX_PIXELS, min_pixels: int = 1
 ) -> tuple[int, int]:
     """``size`` brought within edge and pixel limits at the same aspect, each edge a multiple of ``multiple``. Where the
     limits contradict each other the upper ones hold."""
@@ -197,185 +198,9 @@ def snap(
     return width, height
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
-
-
-def data_uri(media: Media, default_mime: str = "image/png") -> str:
-    """The media as the string a JSON field takes: its URL as it is, its bytes as a data URI."""
-    if media.url:
-        return media.url
-    return f"data:{media.mime or default_mime};base64,{encode_base64(media.data)}"
-
-
-def encode_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def read_base64(value: object, name: str, mime: str = "") -> Media:
-    """Raw base64 or a data URI, in either alphabet and with or without padding, as Google's SDK for Python sends the
-    URL-safe one (google-genai 3.4.0, seen 2026-11-20). Raises InvalidRequest naming the field."""
-    if not isinstance(value, str) or not value:
-        raise InvalidRequest(name, f"{name} must be a base64 string")
-    if value.startswith("data:"):
-        head, comma, value = value.partition(",")
-        mime = head[5:].partition(";")[0].strip().lower() or mime
-        if not comma or not head.endswith(";base64"):
-            raise InvalidRequest(name, f"{name} must be a base64 data URI")
-    try:
-        data = base64.b64decode(value.translate(_STANDARD) + "=" * (-len(value) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest(name, f"{name} is not valid base64") from None
-    if not data:
-        raise InvalidRequest(name, f"{name} is empty")
-    return Media(data=data, mime=mime or sniff_mime(data))
-
-
-_STANDARD = str.maketrans("-_", "+/")
-
-
-def read_picture(value: object, name: str) -> Media:
-    """What wires call an image string: an http(s) URL, a data URI, or raw base64. Raises InvalidRequest."""
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        return Media(url=value)
-    return read_base64(value, name)
-
-
-def sniff_mime(data: bytes) -> str:
-    """The picture type by its first bytes; "" if it is none we know."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if data[4:12] in (b"ftypavif", b"ftypavis"):
-        return "image/avif"
-    if data[:512].lstrip().startswith((b"<svg", b"<?xml")) and b"<svg" in data[:4096]:
-        return "image/svg+xml"
-    return ""
-
-
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height from the picture's header, without decoding it; (0, 0) if it is no raster picture we know."""
-    mime = sniff_mime(data)
-    if mime in ("", "image/svg+xml"):
-        return 0, 0
-    try:
-        # Nearly every picture is a PNG, whose size stands at one place.
-        width, height = struct.unpack_from(">II", data, 16) if mime == "image/png" else imagesize.get(BytesIO(data))
-    except (ValueError, OSError, IndexError, struct.error):  # a header that breaks off
-        return 0, 0
-    return (width, height) if width > 0 and height > 0 else (0, 0)
-
-
-def mask_from_alpha(data: bytes, name: str) -> Media:
-    """A PNG whose transparent pixels mark the area to change, as a grey PNG with white = change. Raises InvalidRequest
-    naming the field, also for a picture that has no transparency: it would ask for nothing to be changed."""
-
-    def convert(image: Any) -> Any:
-        if not image.has_transparency_data:
-            raise InvalidRequest(name, f"{name} has no alpha channel: transparent pixels mark what is to be changed")
-        return _inverted(image.convert("RGBA").getchannel("A"))
-
-    return _convert_mask(data, name, convert)
-
-
-def mask_to_alpha(data: bytes, name: str = "mask") -> Media:
-    """The canonical grey mask (white = change) as an RGBA PNG that is transparent where to change."""
-    from PIL import Image
-
-    def convert(image: Any) -> Any:
-        grey = image.convert("L")
-        return Image.merge("RGBA", (*(Image.new("L", grey.size),) * 3, _inverted(grey)))
-
-    return _convert_mask(data, name, convert)
-
-
-def mask_from_grey(data: bytes, name: str, *, white_is_change: bool = True) -> Media:
-    """A black and white mask of either polarity, as the canonical grey PNG."""
-    return _convert_mask(
-        data, name, lambda image: image.convert("L") if white_is_change else _inverted(image.convert("L"))
-    )
-
-
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)  # Pillow on bad bytes
-
-
-def _inverted(grey: Any) -> Any:
-    return grey.point(range(255, -1, -1))
-
-
-def _convert_mask(data: bytes, name: str, convert: Any) -> Media:
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InvalidRequest(name, f"{name} has more than {MAX_PIXELS} pixels")
-            out = BytesIO()
-            convert(image).save(out, "PNG", compress_level=1)
-    except (*_UNREADABLE, Image.DecompressionBombError):
-        raise InvalidRequest(name, f"{name} is not a picture that can be decoded") from None
-    return Media(data=out.getvalue(), mime="image/png")
-
-
-# ------------------------------------------------------------------------------------------------------------ multipart
-
-
-def read_multipart(body: bytes, content_type: str) -> list[tuple[str, str, str, bytes]]:
-    """The parts as (name, file name, mime, value); one without a file name is a plain field. Raises InvalidRequest."""
-    import multipart
-
-    kind, options = multipart.parse_options_header(content_type)
-    if kind != "multipart/form-data" or not options.get("boundary"):
-        raise InvalidRequest("body", "the body must be multipart/form-data with a boundary")
-    parts: list[tuple[str, str, str, bytes]] = []
-    name = filename = mime = ""
-    content = b""
-    try:
-        with multipart.PushMultipartParser(options["boundary"], len(body), max_segment_count=MAX_PARTS) as parser:
-            for event in parser.parse(body):
-                if event is None:
-                    parts.append((name, filename, mime, content))
-                elif isinstance(event, multipart.MultipartSegment):
-                    name, filename, mime = event.name or "", event.filename or "", event.content_type or ""
-                    content = b""
-                else:
-                    content += event
-    except (multipart.MultipartError, UnicodeError) as error:
-        raise InvalidRequest("body", f"the multipart body cannot be read: {error}") from None
-    return parts
-
-
-_ESCAPED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
-
-
-def write_multipart(parts: Sequence[tuple[str, str, str, bytes]]) -> tuple[str, bytes]:
-    """(content type, body) for parts of (name, file name, mime, value). The boundary comes from the content; names and
-    types may be a caller's, so they are escaped as browsers do and cannot end their header."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part[3])
-    boundary = digest.hexdigest()
-    out = BytesIO()
-    for *labels, value in parts:
-        name, filename, mime = (str(label).translate(_ESCAPED) for label in labels)
-        disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
-        kind = f"Content-Type: {mime}\r\n" if mime else ""
-        out.write(f"--{boundary}\r\nContent-Disposition: {disposition}\r\n{kind}\r\n".encode())
-        out.write(value)
-        out.write(b"\r\n")
-    out.write(f"--{boundary}--\r\n".encode())
-    return f"multipart/form-data; boundary={boundary}", out.getvalue()
-
-
-# ------------------------------------------------------------------------------------------------------ what is dropped
-
 _CANONICAL = (
     "negative_prompt", "size", "aspect", "resolution", "quality", "seed", "steps", "guidance", "strength", "references",
-    "mask", "format", "compression", "background", "user",
+    "style_references", "mask", "margins", "scale", "loras", "format", "compression", "background", "user",
 )  # fmt: skip
 
 
@@ -383,6 +208,9 @@ def dropped_fields(request: MediaRequest, wire: str, carried: Iterable[str]) -> 
     """The fields the caller set that this provider is not told: canonical names, and ``wire.field`` for the extras of
     other wires. ``carried`` are the canonical fields the provider face did carry."""
     kept = set(carried)
+    added = request.margins if request.operation is Operation.OUTPAINT else None
+    if added and ("margins" in kept or ("size" in kept and _centred(added))):
+        kept |= {"size", "margins"}  # either says it all
     names = [name for name in _CANONICAL if name not in kept and getattr(request, name) not in (None, "", ())]
     if request.n > 1 and "n" not in kept:
         names.append("n")
@@ -394,59 +222,21 @@ def dropped_fields(request: MediaRequest, wire: str, carried: Iterable[str]) -> 
     return tuple(names)
 
 
-def deliver(media: Media, delivery: Delivery) -> str:
-    """The string a JSON reply names a finished picture by: its URL, a data URI, or plain base64."""
-    if delivery is Delivery.URL and media.url:
-        return media.url
-    if delivery is Delivery.DATA_URI:
-        return data_uri(media)
-    return encode_base64(media.data)
+def both_ways(request: MediaRequest) -> MediaRequest:
+    """An outpaint told by margins and by size, since a wire has only one of them. Where the size alone was asked for,
+    the picture stands in its middle. As it is where the picture's own size is not known, or does not fit in."""
+    if request.operation is not Operation.OUTPAINT or not request.references or (request.margins and request.size):
+        return request
+    width, height = imaging.picture_size(request.references[0].data)
+    if not width or not height:
+        return request
+    if added := request.margins:
+        return replace(request, size=(width + added.left + added.right, height + added.top + added.bottom))
+    if not request.size or request.size[0] < width or request.size[1] < height or request.size == (width, height):
+        return request
+    across, down = request.size[0] - width, request.size[1] - height
+    return replace(request, margins=Margins(across // 2, down // 2, across - across // 2, down - down // 2))
 
 
-# ------------------------------------------------------------------------------------------ reading a provider's answer
-
-_CAUSES = {
-    401: Cause.DENIED,
-    402: Cause.DENIED,
-    403: Cause.DENIED,
-    408: Cause.UNAVAILABLE,
-    429: Cause.THROTTLED,
-    504: Cause.AMBIGUOUS,
-}
-_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}")  # base64, or a key
-
-
-def read_answer(body: bytes) -> dict[str, Any]:
-    """The JSON object a provider answered with; empty where it is none."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def cause_of(status: int) -> Cause:
-    """What an HTTP status alone says of a failed call. A wire that knows better from the body asks that first."""
-    if status in _CAUSES:
-        return _CAUSES[status]
-    if 400 <= status < 500:
-        return Cause.UNSUPPORTED
-    return Cause.UNAVAILABLE if 500 <= status < 600 else Cause.MALFORMED
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``retry-after-ms`` or ``retry-after``; None where there is neither, or a date."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * unit
-        except ValueError:
-            continue
-        if 0 <= seconds < 1e6:  # NaN is outside too
-            return seconds
-    return None
-
-
-def excerpt(text: str, limit: int = 300) -> str:
-    """A provider's own words, short enough for a message, on one line and without base64."""
-    line = " ".join(_ENCODED.sub("...", text).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def _centred(margins: Margins) -> bool:
+    return abs(margins.left - margins.right) <= 1 and abs(margins.top - margins.bottom) <= 1

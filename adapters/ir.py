@@ -4,11 +4,11 @@ Knows the shape of a request, a result, an upstream call and the causes of failu
 (the only module of this package they may import) and by the proxy. Must not know any provider, and does no IO.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from math import sqrt
-from typing import Any
+from typing import Any, Self
 
 
 class Operation(StrEnum):
@@ -117,6 +117,11 @@ class InvalidRequest(Exception):
         self.status = status
 
 
+class PassThrough(Exception):
+    """What ``read_request`` may raise instead: a sound call of this wire that asks for no media work, such as a chat.
+    It is handed to the wire's own provider as it is."""
+
+
 # ------------------------------------------------------------------------------------------------------ the request
 
 RESOLUTIONS = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}  # name -> edge of the square of the same area
@@ -129,6 +134,33 @@ class Media:
     data: bytes = field(default=b"", repr=False)
     url: str = field(default="", repr=False)
     mime: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """How many pixels an outpaint adds at each side."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A fine-tune laid over a model: where its weights are (a URL, or an id the host knows), and how strongly."""
+
+    path: str = field(repr=False)
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where a caller wants to be told of its job. ``events`` are in the words of its wire; empty means all of them."""
+
+    url: str = field(repr=False)
+    events: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)  # where the wire lets the caller bring one
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +196,40 @@ class MediaRequest:
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None  # 0 keeps the reference, 1 ignores it
-    references: tuple[Media, ...] = ()
+    references: tuple[Media, ...] = ()  # what is worked on comes first
+    style_references: tuple[Media, ...] = ()  # only their look is wanted
     mask: Media | None = None  # 8-bit grey, white = change
-    format: str = ""  # png | jpeg | webp
+    margins: Margins | None = None  # of an outpaint
+    scale: float | None = None  # of an upscale: how many times longer each edge becomes
+    loras: tuple[Lora, ...] = ()
+    format: str = ""  # png | jpeg | webp | svg
     compression: int | None = None  # 0..100
     background: str = ""  # transparent | opaque
     delivery: Delivery = Delivery.B64
     stream: bool = False
     partials: int = 0  # how many partial pictures a streaming caller wants
     wait: float | None = None  # seconds an asynchronous caller blocks before it starts to poll; None: until done
+    webhook: Webhook | None = None
     user: str = field(default="", repr=False)
+    route: str = ""  # that it came in on, where its wire answers each in its own way
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # by wire: fields only it has
     ask: Ask = field(default_factory=Ask)
+
+    @property
+    def pictures(self) -> tuple[Media, ...]:
+        """Every picture given: the references, those for style, the mask."""
+        return (*self.references, *self.style_references, *((self.mask,) if self.mask else ()))
+
+    def with_pictures(self, pictures: Sequence[Media]) -> Self:
+        """The same request with other pictures in the places of ``self.pictures``."""
+        styles = len(self.references)
+        mask = styles + len(self.style_references)
+        return replace(
+            self,
+            references=tuple(pictures[:styles]),
+            style_references=tuple(pictures[styles:mask]),
+            mask=pictures[mask] if self.mask else None,
+        )
 
     def dimensions(self) -> tuple[int, int] | None:
         """Width and height: the size asked for, or those of aspect and resolution; None if nothing was asked for."""
@@ -260,7 +314,8 @@ class JobState(StrEnum):
 class Job:
     """A piece of work a caller polls. ``id`` is sealed and safe to put in a URL; ``base_url`` is the mount it called.
 
-    ``fresh``: this is the answer to the submit, which some wires shape otherwise than the answer to a poll.
+    ``route`` is the name of the route that is answered: some wires shape the answer to a submit, a look at the status
+    and a fetch of the result each in its own way. Empty in a webhook.
     """
 
     id: str
@@ -272,7 +327,9 @@ class Job:
     input: Mapping[str, Any] = field(default_factory=dict, repr=False)  # echoed where the wire echoes
     result: MediaResult | None = None
     failure: Failure | None = None
-    fresh: bool = False
+    route: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)  # of that route
+    accept: str = ""  # the Accept header of that call
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,12 +349,16 @@ class Upload:
 class Action(Enum):
     """What a client route does; the proxy has one handler for each."""
 
-    CREATE = "create"
+    CREATE = "create"  # answered with the pictures
+    SUBMIT = "submit"  # answered with a job
     POLL = "poll"
+    WATCH = "watch"  # a poll that is answered with events until the job ends
     CANCEL = "cancel"
     UPLOAD = "upload"
     DOWNLOAD = "download"
     DESCRIBE = "describe"  # answered by the wire alone, the same every time
+    SECRET = "secret"  # the key by which this caller verifies webhooks
+    PASS = "pass"  # handed to the wire's own provider as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +383,8 @@ class ClientCall:
     body: bytes = field(repr=False)
     base_url: str = ""
     ask: Ask = field(default_factory=Ask)  # read_request hands it on
+    version: str = ""  # the API version in the mount: "/v1"
+    path: str = field(default="", repr=False)  # below the mount, as it was sent, with its query
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +394,14 @@ class ClientReply:
     status: int
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookCall:
+    """What a caller's webhook is sent by POST, signed."""
+
+    body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -348,7 +419,7 @@ class UpstreamCall:
     """An HTTP request to a provider, without credentials: the proxy signs it.
 
     ``dropped`` names the canonical fields (or ``wire.field`` for another wire's extras) that this provider cannot
-    carry; ``media`` counts the pictures carried (references and mask), checked by the proxy against the request.
+    carry; ``media`` counts the pictures carried (``MediaRequest.pictures``), checked by the proxy against the request.
     """
 
     method: str
@@ -405,7 +476,8 @@ Step = Done | Pending | Failed
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Where a wire's credential goes: a header and what stands before the key in it."""
+    """Where a wire's credential goes: a header and what stands before the key in it. The key of the scheme ``Basic`` is
+    user:password."""
 
     header: str
     scheme: str = ""
