@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adapters import fields
+from adapters import fields, forms, imaging
 from adapters.ir import InvalidRequest, Media, MediaRequest, Operation
 
 
@@ -109,6 +109,14 @@ def test_the_nearest_aspect_is_nearest_by_factor(pair: tuple[int, int], choice: 
 
 
 @pytest.mark.parametrize(
+    ("asked", "size"),
+    [((1500, 1000), "1536x1024"), ((300, 200), "768x512"), ((9000, 6000), "1536x1024"), ((1000, 1010), "1:1")],
+)
+def test_the_nearest_size_is_the_nearest_in_shape_and_then_has_the_pixels(asked: tuple[int, int], size: str) -> None:
+    assert fields.nearest_size(asked, ["1:1", "768x512", "1536x1024", "512x768"]) == size
+
+
+@pytest.mark.parametrize(
     ("asked", "choices", "resolution"),
     [
         ({"resolution": "2K"}, ("1K", "2K", "4K"), "2K"),
@@ -170,40 +178,40 @@ def test_a_size_that_fits_is_not_touched(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("value", ["-__--w==", "+//++w==", "-__--w", "data:image/webp;base64,-__--w=="])
 def test_base64_is_read_in_either_alphabet_and_without_padding(value: str) -> None:
-    assert fields.read_base64(value, "image").data == b"\xfb\xff\xfe\xfb"
+    assert imaging.read_base64(value, "image").data == b"\xfb\xff\xfe\xfb"
 
 
 @pytest.mark.parametrize("value", ["", None, 7, "%", "a", "data:image/png,x", "data:image/png;base64", "data:;base64,"])
 def test_what_is_no_base64_names_its_field(value: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^image ") as caught:
-        fields.read_base64(value, "image")
+        imaging.read_base64(value, "image")
     assert caught.value.field == "image"
 
 
 def test_a_picture_string_is_a_url_a_data_uri_or_base64() -> None:
     png = picture("RGB", "#cc2200")
-    encoded = fields.encode_base64(png)
-    assert fields.read_picture("https://example.com/a.png", "image") == Media(url="https://example.com/a.png")
-    assert fields.read_picture(encoded, "image") == Media(data=png, mime="image/png")
-    assert fields.read_picture(f"data:image/png;base64,{encoded}", "image") == Media(data=png, mime="image/png")
+    encoded = imaging.encode_base64(png)
+    assert imaging.read_picture("https://example.com/a.png", "image") == Media(url="https://example.com/a.png")
+    assert imaging.read_picture(encoded, "image") == Media(data=png, mime="image/png")
+    assert imaging.read_picture(f"data:image/png;base64,{encoded}", "image") == Media(data=png, mime="image/png")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
 def test_every_kind_of_picture_is_known_by_its_bytes_and_measured(kind: str) -> None:
     data = picture("RGB", "#cc2200", kind)
-    assert fields.sniff_mime(data) == f"image/{kind.lower()}"
-    assert fields.picture_size(data) == (4, 2)
+    assert imaging.sniff_mime(data) == f"image/{kind.lower()}"
+    assert imaging.picture_size(data) == (4, 2)
 
 
 def test_other_kinds_are_not_parsed_at_all() -> None:
-    assert fields.picture_size(picture("RGB", "#cc2200", "TIFF")) == (0, 0)
-    assert fields.sniff_mime(b"%!PS-Adobe-3.0 EPSF-3.0") == ""
+    assert imaging.picture_size(picture("RGB", "#cc2200", "TIFF")) == (0, 0)
+    assert imaging.sniff_mime(b"%!PS-Adobe-3.0 EPSF-3.0") == ""
 
 
 def test_a_vector_is_known_and_has_no_pixels() -> None:
     svg = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
-    assert fields.sniff_mime(svg) == "image/svg+xml"
-    assert fields.picture_size(svg) == (0, 0)
+    assert imaging.sniff_mime(svg) == "image/svg+xml"
+    assert imaging.picture_size(svg) == (0, 0)
 
 
 def test_a_transparent_pixel_is_one_to_change() -> None:
@@ -211,7 +219,7 @@ def test_a_transparent_pixel_is_one_to_change() -> None:
     image.putpixel((0, 0), (0, 0, 0, 0))
     out = BytesIO()
     image.save(out, "PNG")
-    mask = fields.mask_from_alpha(out.getvalue(), "mask")
+    mask = imaging.mask_from_alpha(out.getvalue(), "mask")
     with Image.open(BytesIO(mask.data)) as grey:
         assert (grey.mode, grey.getpixel((0, 0)), grey.getpixel((1, 0))) == ("L", 255, 0)
 
@@ -220,7 +228,7 @@ def test_the_transparency_of_a_palette_counts() -> None:
     image = Image.new("P", (1, 1), 0)
     out = BytesIO()
     image.save(out, "PNG", transparency=0)
-    with Image.open(BytesIO(fields.mask_from_alpha(out.getvalue(), "mask").data)) as grey:
+    with Image.open(BytesIO(imaging.mask_from_alpha(out.getvalue(), "mask").data)) as grey:
         assert grey.getpixel((0, 0)) == 255
 
 
@@ -228,15 +236,24 @@ def test_the_transparency_of_a_palette_counts() -> None:
 def test_a_mask_survives_the_way_to_transparency_and_back(levels: bytes) -> None:
     out = BytesIO()
     Image.frombytes("L", (4, 1), levels).save(out, "PNG")
-    back = fields.mask_from_alpha(fields.mask_to_alpha(out.getvalue()).data, "mask")
+    back = imaging.mask_from_alpha(imaging.mask_to_alpha(out.getvalue()).data, "mask")
     with Image.open(BytesIO(back.data)) as grey:
         assert grey.tobytes() == levels
 
 
 def test_a_black_mask_for_change_is_turned_over() -> None:
-    mask = fields.mask_from_grey(picture("L", 0), "mask", white_is_change=False)
+    mask = imaging.mask_from_grey(picture("L", 0), "mask", white_is_change=False)
     with Image.open(BytesIO(mask.data)) as grey:
         assert grey.getextrema() == (255, 255)
+
+
+@pytest.mark.parametrize(("white_is_change", "levels"), [(True, b"\0\0\xff\xff"), (False, b"\xff\xff\0\0")])
+def test_a_binary_mask_has_nothing_between_black_and_white(white_is_change: bool, levels: bytes) -> None:
+    out = BytesIO()
+    Image.frombytes("L", (4, 1), b"\0\x7f\x80\xff").save(out, "PNG")
+    mask = imaging.mask_to_binary(out.getvalue(), white_is_change=white_is_change)
+    with Image.open(BytesIO(mask.data)) as grey:
+        assert grey.tobytes() == levels
 
 
 @pytest.mark.parametrize(
@@ -245,14 +262,14 @@ def test_a_black_mask_for_change_is_turned_over() -> None:
     ids=["empty", "text", "cut off", "no pixels", "another kind"],
 )
 def test_a_mask_that_cannot_be_decoded_names_its_field(data: bytes) -> None:
-    for convert in (fields.mask_from_alpha, fields.mask_to_alpha, fields.mask_from_grey):
+    for convert in (imaging.mask_from_alpha, imaging.mask_to_alpha, imaging.mask_from_grey):
         with pytest.raises(InvalidRequest, match="mask is not a picture that can be decoded"):
             convert(data, "mask")
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(InvalidRequest, match="mask has more than 80000000 pixels"):
-        fields.mask_from_alpha(png_that_claims(9000, 8900), "mask")
+        imaging.mask_from_alpha(png_that_claims(9000, 8900), "mask")
 
 
 # ----------------------------------------------------------------------------------------------------------- multipart
@@ -263,33 +280,80 @@ parts = st.tuples(names, st.just("") | names, st.just("image/png"), st.binary(ma
 
 @given(st.lists(parts, min_size=1, max_size=5))
 def test_multipart_is_read_as_it_was_written(written: list[tuple[str, str, str, bytes]]) -> None:
-    kind, body = fields.write_multipart(written)
-    assert fields.read_multipart(body, kind) == written
+    kind, body = forms.write_multipart(written)
+    assert forms.read_multipart(body, kind) == written
 
 
 @pytest.mark.parametrize("label", ['a"; x="', "a\r\nContent-Type: text/html", "a\r\n\r\n--"])
 def test_a_callers_label_cannot_end_its_header(label: str) -> None:
-    kind, body = fields.write_multipart([(label, label, label, b"value"), ("n", "", "", b"1")])
-    [part, count] = fields.read_multipart(body, kind)
+    kind, body = forms.write_multipart([(label, label, label, b"value"), ("n", "", "", b"1")])
+    [part, count] = forms.read_multipart(body, kind)
     assert (part[0], part[3], count) == (label, b"value", ("n", "", "", b"1"))
 
 
 def test_the_same_parts_have_the_same_bytes() -> None:
     written = [("prompt", "", "", b"a kite")]
-    assert fields.write_multipart(written) == fields.write_multipart(written)
+    assert forms.write_multipart(written) == forms.write_multipart(written)
 
 
 def test_a_body_with_too_many_parts_is_refused() -> None:
-    kind, body = fields.write_multipart([("n", "", "", b"1")] * (fields.MAX_PARTS + 1))
+    kind, body = forms.write_multipart([("n", "", "", b"1")] * (forms.MAX_PARTS + 1))
     with pytest.raises(InvalidRequest, match="the multipart body cannot be read"):
-        fields.read_multipart(body, kind)
+        forms.read_multipart(body, kind)
 
 
 @given(body=st.binary(max_size=200), kind=st.sampled_from(["multipart/form-data; boundary=b", "text/plain", "", ";;="]))
 def test_multipart_bytes_of_any_kind_are_read_or_refused(body: bytes, kind: str) -> None:
     for candidate in (body, b"--b\r\n" + body, b"--b\r\n" + body + b"\r\n--b--\r\n"):
         with suppress(InvalidRequest):
-            assert all(isinstance(value, bytes) for *_, value in fields.read_multipart(candidate, kind))
+            assert all(isinstance(value, bytes) for *_, value in forms.read_multipart(candidate, kind))
+
+
+def test_a_form_is_read_with_its_files_and_its_repeated_fields() -> None:
+    png = picture("RGB", "#ff0000")
+    written = [
+        ("prompt", "", "", b"a kite"),
+        ("code", "", "", b"1"),
+        ("code", "", "", b"2"),
+        ("images[]", "a", "", png),
+    ]
+    kind, body = forms.write_multipart(written)
+    given, files = forms.read_form(body, kind)
+    assert given == {"prompt": "a kite", "code": ["1", "2"]}
+    assert files == {"images": [Media(png, mime="image/png")]}
+
+
+def test_a_form_may_be_json_and_its_nulls_are_absent() -> None:
+    assert forms.read_form(b'{"prompt": "a kite", "seed": null}', "application/json") == ({"prompt": "a kite"}, {})
+
+
+@pytest.mark.parametrize("part", [("image", "a.png", "", b""), ("prompt", "", "", b"\xff")])
+def test_a_form_with_an_empty_file_or_a_text_that_is_none_is_refused(part: tuple[str, str, str, bytes]) -> None:
+    kind, body = forms.write_multipart([part])
+    with pytest.raises(InvalidRequest) as raised:
+        forms.read_form(body, kind)
+    assert raised.value.field == part[0]
+
+
+def test_form_parts_repeat_lists_and_spell_objects_as_json() -> None:
+    photo = picture("RGB", "#ff0000", "JPEG")
+    given = {
+        "n": 2,
+        "on": True,
+        "codes": ["a", "b"],
+        "palette": {"x": [1]},
+        "text": [{"y": 2}],
+        "image": (Media(photo),),
+    }
+    assert forms.form_parts(given) == [
+        ("n", "", "", b"2"),
+        ("on", "", "", b"true"),
+        ("codes", "", "", b"a"),
+        ("codes", "", "", b"b"),
+        ("palette", "", "", b'{"x":[1]}'),
+        ("text", "", "", b'[{"y":2}]'),
+        ("image", "image.jpeg", "image/jpeg", photo),
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------ what is dropped

@@ -1,5 +1,6 @@
 """The OpenAI dialect where single cases cannot say it: whatever bytes come, and there and back again."""
 
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -9,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adapters import openai_images
-from adapters.fields import write_multipart
+from adapters.forms import write_multipart
 from adapters.ir import (
     ClientCall,
     Done,
@@ -24,8 +24,15 @@ from adapters.ir import (
     UpstreamCall,
     UpstreamReply,
 )
+from adapters.openai_images import client, provider
 
 TARGET = Target("https://api.openai.com/v1", "gpt-image-2")
+DIFFUSION = {
+    "fields": {
+        "negative_prompt": "negative_prompt", "seed": "seed", "steps": "num_inference_steps",
+        "guidance": "guidance_scale", "strength": "strength",
+    },
+}  # fmt: skip
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | st.text(max_size=8),
@@ -34,7 +41,8 @@ json = st.recursive(
 )
 FIELDS = [
     "prompt", "model", "n", "size", "quality", "background", "output_format", "output_compression", "stream",
-    "partial_images", "response_format", "user", "safety_identifier", "images", "mask", "moderation",
+    "partial_images", "response_format", "user", "safety_identifier", "images", "mask", "markup", "moderation",
+    "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "strength",
 ]  # fmt: skip
 
 
@@ -50,12 +58,12 @@ def picture(mode: str, colour: Any, kind: str = "PNG") -> bytes:
 
 def read_back(sent: UpstreamCall) -> MediaRequest:
     route = "edit" if sent.url.endswith("/edits") else "generate"
-    return openai_images.read_request(call(route, sent.body, sent.headers["Content-Type"]))
+    return client.read_request(call(route, sent.body, sent.headers["Content-Type"]))
 
 
 def is_read_or_refused(asked: ClientCall) -> bool:
     try:
-        return bool(openai_images.read_request(asked).prompt)
+        return bool(client.read_request(asked).prompt)
     except InvalidRequest as error:
         return bool(error.field and error.message)
 
@@ -96,13 +104,13 @@ def test_any_parts_are_a_request_or_a_named_error(parts: list[tuple[str, str, st
     | st.lists(st.dictionaries(st.sampled_from(["b64_json", "url", "revised_prompt"]), json)).map(
         lambda data: orjson.dumps({"data": data, "usage": {"input_tokens": data}})
     )
-    | st.dictionaries(st.sampled_from(["code", "type", "message", "param"]), json).map(
+    | st.dictionaries(st.sampled_from(["code", "type", "message", "param", "innererror", "inner_error"]), json).map(
         lambda error: orjson.dumps({"error": error})
     ),
     headers=st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text(max_size=6)),
 )
 def test_any_reply_is_a_step(status: int, body: bytes, headers: dict[str, str]) -> None:
-    step = openai_images.read_reply(UpstreamReply(status, headers, body))
+    step = provider.read_reply(UpstreamReply(status, headers, body))
     assert isinstance(step, Done | Failed)
     if isinstance(step, Done):
         assert step.artifacts
@@ -114,7 +122,7 @@ def test_any_reply_is_a_step(status: int, body: bytes, headers: dict[str, str]) 
 
 @given(event=st.binary(max_size=100) | json.map(lambda data: b"data: " + orjson.dumps(data)))
 def test_any_event_is_a_step_or_nothing(event: bytes) -> None:
-    assert isinstance(openai_images.read_event(event), Partial | Done | Failed | None)
+    assert isinstance(provider.read_event(event), Partial | Done | Failed | None)
 
 
 words = st.text(min_size=1, max_size=20)
@@ -145,7 +153,7 @@ urls = st.just(Media(url="https://example.com/a.png"))
     )  # what is sent is in words of this wire, so its own client face must read the same from it
 )
 def test_a_generation_is_read_as_it_was_sent(request: MediaRequest) -> None:
-    assert read_back(openai_images.write_request(request, TARGET)) == request
+    assert read_back(provider.write_request(request, TARGET)) == request
 
 
 @given(
@@ -159,9 +167,30 @@ def test_a_generation_is_read_as_it_was_sent(request: MediaRequest) -> None:
     )
 )
 def test_an_edit_is_read_as_it_was_sent(request: MediaRequest) -> None:
-    sent = openai_images.write_request(request, TARGET)
+    sent = provider.write_request(request, TARGET)
     assert read_back(sent) == request
     assert sent.media == len(request.references)
+    assert sent.dropped == ()
+
+
+@given(
+    st.builds(
+        MediaRequest,
+        st.just(Operation.GENERATE),
+        prompt=words,
+        model=st.just(TARGET.remote),
+        negative_prompt=st.just("") | words,
+        seed=st.none() | st.integers(0, 2**63 - 1),
+        steps=st.none() | st.integers(1, 1000),
+        guidance=st.none() | st.floats(0, 100),
+        strength=st.none() | st.floats(0, 1),
+        references=st.just(()) | files.map(lambda file: (file,)),
+        **carried,
+    ).map(lambda asked: replace(asked, operation=Operation.EDIT) if asked.references else asked)
+)
+def test_the_fields_of_diffusion_servers_are_read_as_they_were_sent(request: MediaRequest) -> None:
+    sent = provider.write_request(request, replace(TARGET, options=DIFFUSION))
+    assert read_back(sent) == request
     assert sent.dropped == ()
 
 
@@ -171,7 +200,7 @@ def test_an_edit_is_read_as_it_was_sent(request: MediaRequest) -> None:
 def test_a_mask_is_read_as_it_was_sent(reference: Media) -> None:
     mask = Media(picture("L", 128), mime="image/png")
     request = MediaRequest(Operation.INPAINT, prompt="a kite", references=(reference,), mask=mask)
-    back = read_back(openai_images.write_request(request, TARGET)).mask
+    back = read_back(provider.write_request(request, TARGET)).mask
     assert back
     with Image.open(BytesIO(back.data)) as grey:
         assert (grey.mode, grey.getextrema()) == ("L", (128, 128))

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from adapters.fields import read_multipart
+from adapters.forms import read_multipart
+from adapters.ir import ClientReply
 
 Part = tuple[str, str, bytes]  # name, mime, value: a file name says nothing to any provider
 
@@ -40,7 +41,7 @@ def multipart_parts(body: bytes, content_type: str) -> list[Part]:
 
 @asynccontextmanager
 async def capture(
-    *replies: bytes | Mapping[str, Any], content_type: str = "application/json"
+    *replies: bytes | Mapping[str, Any] | ClientReply, content_type: str = "application/json"
 ) -> AsyncIterator[tuple[str, Sequence[Captured]]]:
     """Serve ``replies`` in turn, the last one for ever; yields the base URL and what has been captured so far."""
     captured: list[Captured] = []
@@ -49,6 +50,9 @@ async def capture(
         headers = {name.lower(): value for name, value in request.headers.items()}
         captured.append(Captured(request.method, request.raw_path, headers, await request.read()))
         reply = replies[min(len(captured), len(replies)) - 1]
+        if isinstance(reply, ClientReply):
+            headers = {**reply.headers, "Content-Type": reply.content_type}
+            return web.Response(status=reply.status, body=reply.body, headers=headers)
         body = reply if isinstance(reply, bytes) else orjson.dumps(reply)
         return web.Response(body=body, content_type=content_type)
 

@@ -3,12 +3,13 @@
 A client case starts from a caller's HTTP request, a provider case from a canonical request and a deployment:
 
     call: {route, method, params, query, headers, json | text | multipart, base_url}
-                            -> request: canonical, or error: {field, message, status};
-                               for a route that is not a create, id or uploaded
+                            -> request: canonical, or error: {field, message, status}, or passed;
+                               for a route that makes nothing, id or uploaded
     result: {artifacts: [{media: {data: {$bytes: ...}}}]}      -> reply
     partial: {artifact, index}                                 -> partial_reply
     failure: {cause: refused, message}                         -> error_reply; and error_events where the caller streams
-    job: {id, state, base_url}                                 -> job_reply
+    job: {id, state, base_url, route}                          -> job_reply, or status_event for a watching route
+    webhook: {hook: {url}, secret, now}, with a job            -> webhook_call
     upload: {id, url, media, name}                             -> upload_reply
 
     target: {base_url, remote, options} with any of
@@ -40,7 +41,8 @@ import orjson
 import yaml
 from PIL import Image
 
-from adapters.fields import read_multipart, sniff_mime, write_multipart
+from adapters.forms import read_multipart, write_multipart
+from adapters.imaging import sniff_mime
 from adapters.ir import (
     Action,
     Cause,
@@ -55,12 +57,16 @@ from adapters.ir import (
     MediaRequest,
     MediaResult,
     Partial,
+    PassThrough,
     Pending,
     Target,
     Upload,
     UpstreamCall,
     UpstreamReply,
+    Webhook,
+    WebhookCall,
 )
+from adapters.registry import Wire
 
 Case = dict[str, Any]
 LONG = 80  # base64 text from this length on, and every picture, is shown by digest
@@ -266,7 +272,8 @@ def shown_step(step: Done | Pending | Failed | Partial | None) -> dict[str, Any]
 
 CLIENT_KEYS = {
     "call", "request", "error", "id", "uploaded", "result", "reply", "partial", "partial_reply", "failure",
-    "error_reply", "error_events", "job", "job_reply", "upload", "upload_reply",
+    "error_reply", "error_events", "job", "job_reply", "upload", "upload_reply", "passed", "status_event", "webhook",
+    "webhook_call",
 }  # fmt: skip
 PROVIDER_KEYS = {
     "target", "request", "sends", "handle", "poll_sends", "cancel_sends", "file", "upload_sends", "replies", "events",
@@ -274,17 +281,17 @@ PROVIDER_KEYS = {
 }  # fmt: skip
 EXPECTED = {
     "error", "id", "uploaded", "reply", "partial_reply", "error_reply", "error_events", "job_reply", "upload_reply",
-    "sends", "poll_sends", "cancel_sends", "upload_sends", "event_steps",
+    "sends", "poll_sends", "cancel_sends", "upload_sends", "event_steps", "passed", "status_event", "webhook_call",
 }  # fmt: skip
 
 
-def run(wire: Any, case: Case) -> Case:
+def run(wire: Wire, case: Case) -> Case:
     """The case as it comes out: its given keys, and beside them what the wire says."""
     is_provider = "target" in case
     _check(case, PROVIDER_KEYS if is_provider else CLIENT_KEYS)
     given = {key: value for key, value in case.items() if key not in EXPECTED and (is_provider or key != "request")}
     assert given, "a case needs a call, a target or something to write"
-    return _run_provider(wire, given) if is_provider else _run_client(wire, given)
+    return _run_provider(wire.provider, given) if is_provider else _run_client(wire.client, given)
 
 
 def _check(given: Mapping[str, Any], known: set[str]) -> None:
@@ -303,14 +310,25 @@ def _run_client(wire: Any, given: Case) -> Case:
             assert request or key not in ("result", "partial"), f"{key} needs a call that can be read"
             out[key] = given[key]
             out |= _written(wire, key, read_value(given[key]), request)
+    if "webhook" in given:
+        out["webhook"] = given["webhook"]
+        out["webhook_call"] = _notified(wire, build(Job, read_value(given["job"])), given["webhook"])
     return out
+
+
+def _notified(wire: Any, job: Job, given: Case) -> Case | None:
+    """What a webhook is sent, at a time (seconds since the epoch) and with a secret (base64) that the case names."""
+    _check(given, {"hook", "secret", "now"})
+    hook, secret = build(Webhook, given["hook"]), base64.b64decode(given["secret"], validate=True)
+    call: WebhookCall | None = wire.write_webhook(job, hook, secret, given["now"])
+    return None if call is None else {"headers": dict(call.headers), "json": plain(orjson.loads(call.body))}
 
 
 def _read_call(wire: Any, call: ClientCall) -> tuple[Case, MediaRequest | None]:
     [action] = {route.action for route in wire.ROUTES if route.name == call.route}
     try:
         match action:
-            case Action.CREATE:
+            case Action.CREATE | Action.SUBMIT:
                 request = wire.read_request(call)
                 return {"request": plain(request)}, request
             case Action.UPLOAD:
@@ -318,6 +336,8 @@ def _read_call(wire: Any, call: ClientCall) -> tuple[Case, MediaRequest | None]:
                 return {"uploaded": {"media": plain(media), "name": name}}, None
             case _:
                 return {"id": wire.read_id(call)}, None
+    except PassThrough:
+        return {"passed": True}, None
     except InvalidRequest as error:
         return {"error": {"field": error.field, "message": error.message, "status": error.status}}, None
 
@@ -336,7 +356,10 @@ def _written(wire: Any, key: str, value: Any, request: MediaRequest | None) -> C
             events = {"error_events": shown_events(wire.write_event(failure, request))} if streams else {}
             return {"error_reply": shown_reply(wire.write_error(failure, request)), **events}
         case "job":
-            return {"job_reply": shown_reply(wire.write_job(build(Job, value)))}
+            job = build(Job, value)
+            if any(route.action is Action.WATCH and route.name == job.route for route in wire.ROUTES):
+                return {"status_event": shown_events(wire.write_status(job))}
+            return {"job_reply": shown_reply(wire.write_job(job))}
         case _:
             return {"upload_reply": shown_reply(wire.write_upload_reply(build(Upload, value)))}
 

@@ -1,11 +1,11 @@
 """Every golden case of every wire, see ``golden``; ``pytest --regold`` rewrites what the cases expect."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from adapters.registry import WIRES
 from tests.wires import golden
 
 HERE = Path(__file__).parent
@@ -16,7 +16,7 @@ CASES = sorted(HERE.glob("*/*.yaml"))
 def test_a_wire_says_what_its_case_expects(path: Path, request: pytest.FixtureRequest) -> None:
     source = path.read_text(encoding="utf-8")
     expected = yaml.safe_load(source)
-    actual = golden.run(importlib.import_module(f"adapters.{path.parent.name}"), expected)
+    actual = golden.run(WIRES[path.parent.name], expected)
     if request.config.getoption("--regold"):
         path.write_text(golden.dump(actual, source), encoding="utf-8")
     else:

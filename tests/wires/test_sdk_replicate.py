@@ -20,8 +20,8 @@ import pytest
 from replicate import Client
 from replicate.exceptions import ModelError
 from replicate.helpers import FileOutput
+from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 
-from adapters import replicate
 from adapters.ir import (
     Artifact,
     Cause,
@@ -36,7 +36,9 @@ from adapters.ir import (
     Target,
     Upload,
     UpstreamCall,
+    Webhook,
 )
+from adapters.replicate import client, provider
 from tests.wires.capture import Captured, capture, multipart_parts
 
 MODEL = "black-forest-labs/flux-schnell"
@@ -110,14 +112,14 @@ async def test_a_prediction_is_created_as_the_sdk_does(
 ) -> None:
     async with sdk_at(PREDICTION) as (sdk, url, captured):
         await sdk.models.predictions.async_create(MODEL, given, **params)
-        assert_same(replicate.write_request(request_, Target(f"{url}/v1", MODEL, options)), captured[0], url)
+        assert_same(provider.write_request(request_, Target(f"{url}/v1", MODEL, options)), captured[0], url)
 
 
 @pytest.mark.parametrize("remote", ["39ed52f2a78e", "stability-ai/sdxl:39ed52f2a78e"])
 async def test_a_version_is_run_as_the_sdk_does(remote: str) -> None:
     async with sdk_at(PREDICTION) as (sdk, url, captured):
         await sdk.predictions.async_create(version="39ed52f2a78e", input={"prompt": "a red fox"})
-        assert_same(replicate.write_request(PROMPT, Target(f"{url}/v1", remote)), captured[0], url)
+        assert_same(provider.write_request(PROMPT, Target(f"{url}/v1", remote)), captured[0], url)
 
 
 async def test_a_small_picture_goes_inline_as_the_sdk_sends_it() -> None:
@@ -126,7 +128,7 @@ async def test_a_small_picture_goes_inline_as_the_sdk_sends_it() -> None:
     async with sdk_at(PREDICTION) as (sdk, url, captured):
         given = {"prompt": "snow", "image_input": [NamedFile(PNG)]}
         await sdk.models.predictions.async_create(MODEL, given, file_encoding_strategy="base64")
-        assert_same(replicate.write_request(request, Target(f"{url}/v1", MODEL, options)), captured[0], url)
+        assert_same(provider.write_request(request, Target(f"{url}/v1", MODEL, options)), captured[0], url)
 
 
 async def test_a_large_picture_is_stored_as_the_sdk_stores_it() -> None:
@@ -143,7 +145,7 @@ async def test_a_large_picture_is_stored_as_the_sdk_stores_it() -> None:
     async with sdk_at(stored) as (sdk, url, captured):
         await sdk.files.async_create(NamedFile(PNG))
         assert_same(
-            replicate.write_upload(Media(data=PNG, mime="image/png"), Target(f"{url}/v1", MODEL)), captured[0], url
+            provider.write_upload(Media(data=PNG, mime="image/png"), Target(f"{url}/v1", MODEL)), captured[0], url
         )
 
 
@@ -152,8 +154,8 @@ async def test_a_prediction_is_polled_and_canceled_as_the_sdk_does() -> None:
         await sdk.predictions.async_get("p1")
         await sdk.predictions.async_cancel("p1")
         target = Target(f"{url}/v1", MODEL)
-        assert_same(replicate.poll({"id": "p1"}, target), captured[0], url)
-        cancel = replicate.cancel({"id": "p1"}, target)
+        assert_same(provider.poll({"id": "p1"}, target), captured[0], url)
+        cancel = provider.cancel({"id": "p1"}, target)
         assert cancel is not None
         assert_same(cancel, captured[1], url)
 
@@ -163,11 +165,11 @@ async def test_a_prediction_is_polled_and_canceled_as_the_sdk_does() -> None:
 
 def read(theirs: Captured, owner: str, name: str) -> MediaRequest:
     params = {"owner": owner, "name": name}
-    return replicate.read_request(ClientCall("POST", "model", params, {}, theirs.headers, theirs.body))
+    return client.read_request(ClientCall("POST", "model", params, {}, theirs.headers, theirs.body))
 
 
 def job(state: JobState, **more: Any) -> bytes:
-    return replicate.write_job(Job("sealed", state, "http://ours/v1", MODEL, 1_795_000_000.0, **more)).body
+    return client.write_job(Job("sealed", state, "http://ours/v1", MODEL, 1_795_000_000.0, **more)).body
 
 
 PICTURES = MediaResult(
@@ -176,7 +178,7 @@ PICTURES = MediaResult(
 
 
 async def test_run_is_answered_in_one_call_where_the_picture_is_there_in_time() -> None:
-    done = job(JobState.SUCCEEDED, result=PICTURES, finished=1_795_000_002.0, fresh=True)
+    done = job(JobState.SUCCEEDED, result=PICTURES, finished=1_795_000_002.0, route="model")
     async with sdk_at(done) as (sdk, _, captured):
         output = await sdk.async_run(MODEL, {"prompt": "a red fox", "num_outputs": 2})
     assert [type(file) for file in output] == [FileOutput, FileOutput]
@@ -188,7 +190,7 @@ async def test_run_is_answered_in_one_call_where_the_picture_is_there_in_time() 
 
 async def test_run_polls_on_where_the_picture_took_longer() -> None:
     answers = (
-        job(JobState.RUNNING, fresh=True),
+        job(JobState.RUNNING, route="model"),
         job(JobState.RUNNING),
         job(JobState.SUCCEEDED, result=PICTURES, finished=1_795_000_070.0),
     )
@@ -203,7 +205,7 @@ async def test_run_polls_on_where_the_picture_took_longer() -> None:
 
 
 async def test_run_raises_a_refusal_with_its_code() -> None:
-    failed = job(JobState.FAILED, failure=Failure(Cause.REFUSED, "no foxes here"), fresh=True)
+    failed = job(JobState.FAILED, failure=Failure(Cause.REFUSED, "no foxes here"), route="model")
     async with sdk_at(failed) as (sdk, _, _):
         with pytest.raises(ModelError, match=r"no foxes here \(E005\)"):
             await sdk.async_run(MODEL, {"prompt": "a red fox"})
@@ -219,13 +221,44 @@ async def test_every_state_is_a_prediction_to_the_sdk() -> None:
 async def test_a_file_given_to_run_is_stored_with_us_and_named_by_our_url() -> None:
     stored = Upload("sealed-file", "http://ours/v1/files/sealed-file", Media(data=PNG, mime="image/png"), "fox.png")
     answers = (
-        replicate.write_upload_reply(stored).body,
-        job(JobState.SUCCEEDED, result=PICTURES, fresh=True),
+        client.write_upload_reply(stored).body,
+        job(JobState.SUCCEEDED, result=PICTURES, route="model"),
     )
     async with sdk_at(*answers) as (sdk, _, captured):
         await sdk.async_run("black-forest-labs/flux-kontext-pro", {"prompt": "snow", "input_image": NamedFile(PNG)})
     upload = ClientCall("POST", "upload", {}, {}, captured[0].headers, captured[0].body)
-    assert replicate.read_upload(upload) == (Media(data=PNG, mime="image/png"), "fox.png")
+    assert client.read_upload(upload) == (Media(data=PNG, mime="image/png"), "fox.png")
     request = read(captured[1], "black-forest-labs", "flux-kontext-pro")
     assert request.operation is Operation.EDIT
     assert request.references == (Media(url="http://ours/v1/files/sealed-file"),)
+
+
+# ------------------------------------------------------------------------------------------------------------ webhooks
+
+
+async def test_a_webhook_is_verified_by_the_sdk_with_the_secret_we_tell_it() -> None:
+    message = client.write_webhook(
+        Job("sealed", JobState.SUCCEEDED, "http://ours/v1", MODEL, 1_795_000_000.0, result=PICTURES),
+        Webhook("https://app.example/done", ("completed",)),
+        bytes(range(32)),
+        1_795_000_002.5,
+    )
+    assert message is not None
+    async with sdk_at(client.write_secret(bytes(range(32))).body) as (sdk, _, captured):
+        secret = await sdk.webhooks.default.async_secret()
+    assert captured[0].path == "/v1/webhooks/default/secret"
+    headers, body = dict(message.headers), message.body.decode()
+    Webhooks.validate(headers=headers, body=body, secret=secret)
+    with pytest.raises(InvalidSignatureError):
+        Webhooks.validate(headers=headers, body=body + " ", secret=secret)
+    with pytest.raises(InvalidSignatureError):
+        Webhooks.validate(headers=headers, body=body, secret=WebhookSigningSecret(key="whsec_AAAA"))
+
+
+async def test_a_webhook_asked_for_through_the_sdk_is_read() -> None:
+    async with sdk_at(job(JobState.QUEUED, route="model")) as (sdk, _, captured):
+        await sdk.models.predictions.async_create(
+            MODEL, {"prompt": "a red fox"}, webhook="https://app.example/done", webhook_events_filter=["completed"]
+        )
+    request = read(captured[0], "black-forest-labs", "flux-schnell")
+    assert request.webhook == Webhook("https://app.example/done", ("completed",))
