@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 from adapters.ir import Auth, Operation
@@ -27,7 +28,10 @@ class Score:
 class Limits:
     max_images: int = 1
     max_references: int = 0
+    max_style_references: int = 0
+    max_loras: int = 0
     mask: bool = False
+    vector: bool = False
     transparent: bool = False
     max_prompt: int | None = None
     min_edge: int = 1
@@ -65,16 +69,34 @@ class Model:
         return self.quality.get(task) or self.quality.get("general")
 
 
+class PassThrough(StrEnum):
+    """Whose key a call carries that is handed to a provider as it is."""
+
+    NONE = "none"  # such calls are refused
+    CALLERS_KEY = "callersKey"
+    OWN_KEY = "ownKey"  # whoever reaches Muxel spends it
+
+
+class Cloud(StrEnum):
+    """Whose own ways a key is found by: environment, files, workload identity, the metadata service."""
+
+    AWS = "aws"
+    GOOGLE = "google"
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Where a key is found; never the key. Both empty: none is needed."""
+    """Where a key is found; never the key. All empty: none is needed."""
 
     file: str = ""  # in the credentials directory; wins where it holds a key
     env: str = ""
+    cloud: Cloud | None = None  # where neither of the two is there
+    region: str = ""  # AWS: what the signature is for
+    service: str = ""
 
     @property
     def needed(self) -> bool:
-        return bool(self.file or self.env)
+        return bool(self.file or self.env or self.cloud)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +110,7 @@ class Provider:
     trusted_hosts: tuple[str, ...]
     connect_seconds: float
     attempt_seconds: float
+    pass_through: PassThrough = PassThrough.NONE
 
 
 @dataclass(frozen=True, slots=True)

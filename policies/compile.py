@@ -76,12 +76,13 @@ def _provider(document: schema.Provider) -> Provider:
         name=document.metadata.name,
         wire=spec.wire,
         base_url=spec.base_url,
-        credential=Credential(spec.credential.file, spec.credential.env),
+        credential=Credential(**spec.credential.model_dump()),
         auth=Auth(spec.auth.header, spec.auth.scheme) if spec.auth else None,
         concurrency=spec.concurrency,
         trusted_hosts=spec.trusted_hosts,
         connect_seconds=spec.timeouts.connect_seconds,
         attempt_seconds=spec.timeouts.attempt_seconds,
+        pass_through=spec.pass_through,
     )
 
 

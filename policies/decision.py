@@ -17,7 +17,7 @@ class Code(StrEnum):
     """Why a deployment was not eligible. Stable: dashboards and tests name them."""
 
     OPERATION = "operation"  # cannot do this operation
-    CAPABILITY = "capability"  # mask, references, transparency it cannot take
+    CAPABILITY = "capability"  # mask, references, transparency, LoRAs, SVG it cannot take
     LIMIT = "limit"  # size, aspect, prompt length beyond it
     RETIRED = "retired"
     DENIED = "denied"  # allow / deny / require / avoid of the policy or rule

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from adapters.ir import Operation, Tier
+from policies.catalog import Cloud, PassThrough
 
 API_VERSION = "muxel.dev/v1alpha1"
 
@@ -113,7 +114,10 @@ class Limits(Document):
 
     max_images: int = Field(default=1, ge=1, description="pictures one upstream call can make; more are fanned out")
     max_references: int = Field(default=0, ge=0)
+    max_style_references: int = Field(default=0, ge=0, description="pictures of which only the look is taken")
+    max_loras: int = Field(default=0, ge=0)
     mask: bool = False
+    vector: bool = Field(default=False, description="makes SVG, and nothing else")
     transparent: bool = False
     max_prompt: int | None = Field(default=None, ge=1, description="characters")
     min_edge: int = Field(default=1, ge=1)
@@ -169,10 +173,16 @@ class ModelCatalog(Document):
 
 
 class KeyRef(Document):
-    """Where the key is found, never the key: ``file``, ``env`` or both, of which the file wins. ``none``: no key."""
+    """Where the key is found, never the key: ``file``, ``env`` or ``cloud``, of which the first that is there wins.
+    ``none``: no key."""
 
     file: str = Field(default="", min_length=1, description="in the credentials directory, re-read when it changes")
     env: str = Field(default="", min_length=1, description="a variable of the environment, read at start")
+    cloud: Cloud | None = Field(
+        default=None, description="as the cloud's own libraries find it: workload identity, ..."
+    )
+    region: str = Field(default="", min_length=1, description="AWS: the region that is signed for")
+    service: str = Field(default="bedrock", min_length=1, description="AWS: the service that is signed for")
 
     @model_validator(mode="before")
     @classmethod
@@ -181,13 +191,15 @@ class KeyRef(Document):
         match value:
             case "none":
                 return {}
-            case {"file": _} | {"env": _}:
+            case {"cloud": "aws", **rest} if "region" not in rest:
+                raise PydanticCustomError("credential", "cloud aws needs a region")
+            case {"file": _} | {"env": _} | {"cloud": _}:
                 return value
             case _:
                 raise PydanticCustomError(
                     "credential",
-                    "must be {file: name}, {env: NAME}, {file: name, env: NAME} or none; "
-                    "a key itself never stands here",
+                    "must be {file: name}, {env: NAME}, {cloud: aws, region: NAME}, {cloud: google}, "
+                    "several of them in one, or none; a key itself never stands here",
                 )
 
 
@@ -211,6 +223,10 @@ class ProviderSpec(Document):
     concurrency: int | None = Field(default=None, ge=1, description="calls in flight at once")
     trusted_hosts: tuple[Glob, ...] = Field(
         (), description="other hosts of this provider that may see the key: poll URLs"
+    )
+    pass_through: PassThrough = Field(
+        PassThrough.NONE,
+        description="calls of the wire that ask for no media work are handed on here, with the caller's key or ours",
     )
     timeouts: Timeouts = Timeouts()
 

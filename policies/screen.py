@@ -35,7 +35,10 @@ class Shape(NamedTuple):
     resolution: str
     quality: str
     references: int
+    style_references: int
+    loras: int
     masked: bool
+    vector: bool
     transparent: bool
     prompt_step: int  # how many of the catalog's prompt limits the prompt is beyond
 
@@ -112,7 +115,10 @@ def sheet(screen: Screen, request: MediaRequest, terms: Terms) -> Sheet:
         request.resolution,
         request.quality,
         len(request.references),
+        len(request.style_references),
+        len(request.loras),
         request.mask is not None,
+        request.format == "svg" or request.operation is Operation.VECTORIZE,
         request.background == "transparent",
         bisect_left(screen.prompt_limits, len(request.prompt)),
     )
@@ -224,12 +230,19 @@ def _offers(able: tuple[Deployment, ...], request: MediaRequest, shape: Shape) -
 
 def _incapable(deployment: Deployment, shape: Shape) -> Rejection | None:
     limits = deployment.limits
-    if shape.references > limits.max_references:
-        return Rejection(deployment, Code.CAPABILITY, f"references {shape.references} > {limits.max_references}")
+    for name, given, most in (
+        ("references", shape.references, limits.max_references),
+        ("style references", shape.style_references, limits.max_style_references),
+        ("LoRAs", shape.loras, limits.max_loras),
+    ):
+        if given > most:
+            return Rejection(deployment, Code.CAPABILITY, f"{name} {given} > {most}")
     if shape.masked and not limits.mask:
         return Rejection(deployment, Code.CAPABILITY, "mask")
     if shape.transparent and not limits.transparent:
         return Rejection(deployment, Code.CAPABILITY, "transparent background")
+    if shape.vector is not limits.vector:
+        return Rejection(deployment, Code.CAPABILITY, "makes only SVG" if limits.vector else "SVG")
     return None
 
 

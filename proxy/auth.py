@@ -4,6 +4,7 @@
 and from files at use, so that a rotated Secret is picked up without a restart; they are never logged.
 """
 
+import base64
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from adapters.ir import Auth, UpstreamCall
 from policies.catalog import Credential, Provider
+from proxy.clouds import Clouds
 
 Origin = tuple[str, str, int]
 
@@ -40,7 +42,8 @@ def may_see_key(provider: Provider, url: str) -> bool:
 class Keyring:
     """The keys of a process, by reference. A file is read again when its inode or time changes."""
 
-    def __init__(self, environ: Mapping[str, str], directory: Path | None) -> None:
+    def __init__(self, environ: Mapping[str, str], directory: Path | None, clouds: Clouds | None = None) -> None:
+        self.clouds = clouds or Clouds()
         self._environ = environ
         self._directory = directory
         self._files: dict[Path, tuple[tuple[int, int], str]] = {}
@@ -53,14 +56,16 @@ class Keyring:
             return ""
         return self._from_file(credential.file) or self._environ.get(credential.env) or None
 
+    def has(self, credential: Credential) -> bool:
+        """Whether a call can be signed, or needs not be."""
+        return self.key(credential) is not None or self.clouds.sign(credential) is not None
+
     def usable(self, providers: Mapping[str, Provider], now: float) -> frozenset[str]:
         """The names of the providers that have what they need; looked up anew every second."""
         key = (int(now), id(providers))
         if key != self._looked:
             self._looked = key
-            usable = frozenset(
-                name for name, provider in providers.items() if self.key(provider.credential) is not None
-            )
+            usable = frozenset(name for name, provider in providers.items() if self.has(provider.credential))
             if usable != self._usable:
                 self._usable = usable
         return self._usable
@@ -68,10 +73,15 @@ class Keyring:
     def headers(self, provider: Provider, auth: Auth, call: UpstreamCall) -> dict[str, str]:
         """The call's headers with the credential, if the URL may see it."""
         headers = dict(call.headers)
-        key = self.key(provider.credential)
-        if key and may_see_key(provider, call.url):
+        if not provider.credential.needed or not may_see_key(provider, call.url):
+            return headers
+        if key := self.key(provider.credential):
             auth = provider.auth or auth
+            if auth.scheme == "Basic":
+                key = base64.b64encode(key.encode()).decode()
             headers[auth.header] = f"{auth.scheme} {key}" if auth.scheme else key
+        elif sign := self.clouds.sign(provider.credential):
+            return sign(call, headers)
         return headers
 
     def _from_file(self, name: str) -> str:

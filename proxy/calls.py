@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
-from adapters.fields import picture_size, read_base64, sniff_mime
+from adapters.imaging import picture_size, read_base64, sniff_mime
 from adapters.ir import (
     Artifact,
     Cause,
@@ -27,7 +27,7 @@ from adapters.ir import (
     UpstreamReply,
 )
 from adapters.registry import WIRES, ProviderFace, Wire
-from policies.catalog import Deployment
+from policies.catalog import Deployment, Provider
 from proxy.auth import may_see_key
 from proxy.services import Services
 from proxy.tracing import describe_failure, traceparent
@@ -47,16 +47,21 @@ def wire_of(deployment: Deployment) -> Wire:
     return WIRES[deployment.provider.wire]
 
 
+def face_of(provider: Provider) -> ProviderFace:
+    face = WIRES[provider.wire].provider
+    assert face is not None
+    return face
+
+
 async def call(
     services: Services, deployment: Deployment, upstream_call: UpstreamCall, deadline: float, span: Span
 ) -> UpstreamReply | EventStream | Failed:
     """One signed call within the deadline and the provider's own limit."""
-    provider, face = deployment.provider, wire_of(deployment).provider
-    assert face is not None
+    provider = deployment.provider
     seconds = min(deadline - services.monotonic(), provider.attempt_seconds)
     if seconds <= 0:
         return Failed(Cause.UNAVAILABLE, "the deadline has passed", over=False)
-    headers = services.keyring.headers(provider, face.AUTH, upstream_call) | traceparent(span)
+    headers = services.keyring.headers(provider, face_of(provider).AUTH, upstream_call) | traceparent(span)
     return await services.transport.send(upstream_call, headers, provider, seconds)
 
 
@@ -160,17 +165,13 @@ async def inputs(
     services: Services, deployment: Deployment, request: MediaRequest, deadline: float, span: Span
 ) -> MediaRequest | Failed:
     """The request with every input picture in a form this deployment's wire can carry: fetched, or uploaded first."""
-    if not request.references and request.mask is None:
-        return request
-    pictures = (*request.references, *((request.mask,) if request.mask else ()))
     ready: list[Media] = []
-    for picture in pictures:
+    for picture in request.pictures:
         step = await _input(services, deployment, picture, deadline, span)
         if isinstance(step, Failed):
             return step
         ready.append(step)
-    mask = ready.pop() if request.mask else None
-    return replace(request, references=tuple(ready), mask=mask)
+    return request.with_pictures(ready) if ready else request
 
 
 async def _input(

@@ -150,6 +150,7 @@ def _models(parser: argparse.ArgumentParser) -> None:
 
 def _wires(parser: argparse.ArgumentParser) -> None:
     _json(parser)
+    parser.add_argument("--markdown", action="store_true", help="the table of the README")
     parser.set_defaults(verb=_run("proxy.verbs.wires", "wires"))
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 from opentelemetry.trace import Span
 
+from adapters.fields import both_ways
 from adapters.ir import (
     Artifact,
     Cause,
@@ -77,9 +78,8 @@ class Exchange:
             request = await asyncio.to_thread(self.wire.client.read_request, self.call)
         else:
             request = self.wire.client.read_request(self.call)
-        if request.references or request.mask:
-            mask = self._own(request.mask) if request.mask else None
-            request = replace(request, references=tuple(map(self._own, request.references)), mask=mask)
+        if pictures := request.pictures:
+            request = both_ways(request.with_pictures([self._own(picture) for picture in pictures]))
         self.request = request
         return request
 

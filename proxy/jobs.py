@@ -8,6 +8,7 @@ finished jobs for a while, bounded by number and bytes; must not do IO.
 import asyncio
 import base64
 import binascii
+import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from adapters.ir import Artifact, Failure, Media, MediaResult
 KEEP_SECONDS = 3600.0
 KEEP_JOBS = 2000
 _NONCE = 12
+SHORTEST = 80  # characters; no id of ours is shorter, nor is any of a provider's own as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,12 @@ class Sealer:
 
     def __init__(self, key: bytes) -> None:
         """``key`` is 32 bytes, the same in every replica."""
+        self._key = key
         self._aead = ChaCha20Poly1305(key)
+
+    def secret(self, caller: str) -> bytes:
+        """32 bytes that only this caller and every replica know: what its webhooks are signed with."""
+        return hmac.digest(self._key, b"webhooks of " + caller.encode(), "sha256")
 
     def seal(self, job: Sealed, caller: str) -> str:
         fields = [
@@ -91,6 +98,7 @@ class Running:
     outcome: MediaResult | Failure | None = None
     finished: float = 0.0  # seconds since the epoch
     picture_bytes: int = 0  # in the outcome
+    told: Mapping[str, str] = field(default_factory=dict)  # headers: what was chosen, its cost, what was dropped
 
 
 class JobBook:

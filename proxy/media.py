@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from io import BytesIO
 
-from adapters.fields import MAX_PIXELS, picture_size, sniff_mime
+from adapters.imaging import MAX_PIXELS, picture_size, sniff_mime
 from adapters.ir import Artifact, Media, MediaRequest
 
 KEEP_SECONDS = 3600.0

@@ -43,6 +43,9 @@ class Metrics:
         self.unpriced = Counter(
             "muxel_unpriced", "Successes whose cost is not known", ["provider", "model"], registry=registry
         )
+        self.webhooks = Counter(
+            "muxel_webhooks", "Messages to callers' webhooks by outcome", ["outcome"], registry=registry
+        )
         self.breaker_open = Gauge(
             "muxel_breaker_open", "1 open, 0.5 half open, 0 closed", ["deployment"], registry=registry
         )

@@ -11,6 +11,7 @@ import gc
 import logging
 import secrets
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from opentelemetry.sdk.trace import SpanProcessor
 
 from adapters.registry import WIRES
+from policies.catalog import Credential
 from policies.lexicon import load_lexicon
 from policies.load import Config, ConfigError
 from proxy import tracing
@@ -54,6 +56,7 @@ class Running:
     admin_url: str
     sandbox: str
     services: Services
+    tls_url: str = ""
 
 
 async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -91,14 +94,18 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         stack.push_async_callback(admin.cleanup)
         app = await _site(create_app(services), settings.listen, "listen", settings.drain_seconds)
         stack.push_async_callback(_drain, services, app)
+        certificate = _certificate(settings)
+        tls_url = await _tls(app, settings, certificate) if certificate else ""
         stop = asyncio.Event()
-        paths = [*settings.policy, *([settings.credentials] if settings.credentials else [])]
+        paths = [path for path in (*settings.policy, settings.credentials, settings.tls_cert, settings.tls_key) if path]
         if paths:
-            task = spawn(watch(paths, lambda: _reload(services), stop=stop), name="watch")
+            task = spawn(watch(paths, lambda: _reload(services, certificate), stop=stop), name="watch")
             stack.push_async_callback(_stop, task, stop)
+        accounts = spawn(keyring.clouds.follow(lambda: _accounts(state), stop), name="cloud accounts")
+        stack.push_async_callback(_stop, accounts, stop)
         stack.callback(draining.set)
         _settle()
-        yield Running(_url(app), _url(admin), sandbox_url, services)
+        yield Running(_url(app), _url(admin), sandbox_url, services, tls_url)
 
 
 def _sandboxed(load: Callable[[], Config], sandbox_url: str) -> Callable[[], Config]:
@@ -136,9 +143,11 @@ def _services(
     )
 
 
-async def _reload(services: Services) -> None:
+async def _reload(services: Services, certificate: ssl.SSLContext | None) -> None:
     """Loads the configuration anew, beside the event loop: parsing takes as long as many requests. Only the watch calls
     this, and awaits it, so that no two reloads overlap."""
+    if certificate:
+        _load_certificate(certificate, services.settings)
     _tell(services, await asyncio.to_thread(services.state.reload, services.wall()))
 
 
@@ -190,6 +199,40 @@ async def _sandbox(settings: Settings, config: Config, keyring: Keyring, stack: 
     return sandbox.url
 
 
+def _certificate(settings: Settings) -> ssl.SSLContext | None:
+    """What the TLS port shows; None where there is no such port. Raises SettingsError."""
+    if not settings.tls_listen:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if problem := _load_certificate(context, settings):
+        raise SettingsError("tls_cert", problem)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, settings: Settings) -> str:
+    """The certificate as it now is, for connections from now on; what is wrong with it, and then the last one stays."""
+    try:
+        context.load_cert_chain(str(settings.tls_cert), str(settings.tls_key))
+    except (OSError, ssl.SSLError) as error:
+        problem = f"{settings.tls_cert} with {settings.tls_key} cannot be used: {error.strerror or error}"
+        _log.error("certificate refused", extra={"fields": {"problem": problem}})
+        return problem
+    return ""
+
+
+async def _tls(app: web.AppRunner, settings: Settings, certificate: ssl.SSLContext) -> str:
+    """The callers' port once more, behind TLS. Raises OSError."""
+    site = web.TCPSite(app, *address(settings.tls_listen, "tls_listen"), ssl_context=certificate)
+    await site.start()
+    return _url(app, -1, "https")
+
+
+def _accounts(state: State) -> set[Credential]:
+    """The cloud accounts that providers in force name."""
+    providers = _current(state).catalog.providers.values()
+    return {provider.credential for provider in providers if provider.credential.cloud}
+
+
 async def _site(app: web.Application, listen: str, name: str, drain: float) -> web.AppRunner:
     """Serves ``app``. At ``cleanup`` requests in flight have ``drain`` seconds to finish. Raises OSError."""
     host, port = address(listen, name)
@@ -210,9 +253,9 @@ async def _site(app: web.Application, listen: str, name: str, drain: float) -> w
     return runner
 
 
-def _url(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(runner: web.AppRunner, index: int = 0, scheme: str = "http") -> str:
+    host, port = runner.addresses[index][:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def _drain(services: Services, app: web.AppRunner) -> None:

@@ -35,14 +35,18 @@ class Settings:
     body_budget_bytes: int = 256 * MIB  # all requests being read or held at once
     media_budget_bytes: int = 256 * MIB  # pictures kept for callers to fetch
     drain_seconds: float = 30.0
+    tls_listen: str = ""  # callers whose SDK speaks nothing but TLS; empty: none
+    tls_cert: Path | None = None  # certificate chain and key in PEM, read again when they change
+    tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()  # "muxel.svc=fal.run": what is asked of the first is meant for the second
+    webhook_hosts: tuple[str, ...] = ()  # patterns of names in the cluster that callers' webhooks may have
     public_url: str = ""  # how callers see us, where the Host header does not say
     seal_key_file: Path | None = None  # shared by replicas, so that each can answer any job id
     log_level: str = "info"
     loop: str = "uvloop"  # uvloop | asyncio
 
     def __post_init__(self) -> None:
-        for name in ("listen", "admin_listen"):
-            address(getattr(self, name), name)
+        self._check_addresses()
         if self.sandbox not in ("auto", "always", "never") and not self.sandbox.startswith("http://"):
             raise SettingsError("sandbox", f"must be auto, always, never or an http URL; got {self.sandbox!r}")
         if self.log_level not in ("debug", "info", "warning", "error"):
@@ -56,6 +60,16 @@ class Settings:
             raise SettingsError("body_budget_bytes", f"must hold a body of max_body_bytes, {self.max_body_bytes}")
         if not 0 <= self.drain_seconds < float("inf"):
             raise SettingsError("drain_seconds", f"must be a number that is not negative; got {self.drain_seconds}")
+
+    def _check_addresses(self) -> None:
+        for name in ("listen", "admin_listen", "tls_listen"):
+            if name != "tls_listen" or self.tls_listen:
+                address(getattr(self, name), name)
+        if self.tls_listen and not (self.tls_cert and self.tls_key):
+            raise SettingsError("tls_listen", "needs tls_cert and tls_key")
+        for pair in self.hosts:
+            if not all(pair.partition("=")):
+                raise SettingsError("hosts", f"must be NAME=NAME, separated by commas; got {pair!r}")
 
 
 ENVIRONMENT = frozenset(f"MUXEL_{field.name.upper()}" for field in fields(Settings))
@@ -89,9 +103,17 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part) for part in text.split(os.pathsep) if part)
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for part in text.split(",") if (word := part.strip()))
+
+
 _READ: Mapping[str, Callable[[str], object]] = {
     "policy": _paths,
     "credentials": Path,
+    "tls_cert": Path,
+    "tls_key": Path,
+    "hosts": _words,
+    "webhook_hosts": _words,
     "seal_key_file": Path,
     "max_body_bytes": int,
     "body_budget_bytes": int,

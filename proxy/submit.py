@@ -5,9 +5,9 @@ the provider's own handle in the sealed id, so that any replica can. Must not kn
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -25,19 +25,23 @@ from adapters.ir import (
     MediaRequest,
     MediaResult,
     Operation,
+    PassThrough,
     Pending,
 )
+from adapters.replies import read_answer
 from policies.catalog import Deployment
-from proxy import calls
+from proxy import calls, webhooks
 from proxy.ask import caller_of
 from proxy.exchange import Exchange
-from proxy.jobs import Running, Sealed
+from proxy.jobs import SHORTEST, Running, Sealed
 from proxy.tasks import spawn
 from proxy.tracing import link, traceparent
 from proxy.upstream import Chain
 
 _ACCEPT_SECONDS = 2.0  # how long a submit waits to learn the provider's handle, which goes into the job's id
 _LOOK_SECONDS = 20.0
+_WATCH_SECONDS = 1.0  # between looks at a watched job
+_ENDED = frozenset((JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED))
 _ECHO_BYTES = 4096  # longer input fields are pictures, and are not echoed
 
 
@@ -51,7 +55,15 @@ async def submit(exchange: Exchange) -> ClientReply:
     if request.wait:
         await _within(request.wait, running.ended)
     name = exchange.services.sealer.seal(sealed, request.ask.caller)
-    return _write(exchange, replace(_job(exchange, name, sealed, running), fresh=True), exchange.headers())
+    if request.webhook and exchange.wire.webhooks:
+        caller = "" if exchange.wire.signs_publicly else request.ask.caller
+        secret = exchange.services.sealer.secret(caller)
+        follow = webhooks.follow(
+            exchange.services, exchange.wire.webhooks, request.webhook, secret, running,
+            lambda: _job(exchange, name, sealed, running),
+        )  # fmt: skip
+        spawn(follow, name=f"webhook of {sealed.key}", among=exchange.services.work)
+    return _write(exchange, _job(exchange, name, sealed, running), exchange.headers())
 
 
 async def poll(exchange: Exchange) -> ClientReply:
@@ -62,7 +74,41 @@ async def poll(exchange: Exchange) -> ClientReply:
     name, sealed = found
     running = exchange.services.jobs.get(sealed.key, exchange.services.wall())
     job = _job(exchange, name, sealed, running) if running else await _look(exchange, name, sealed)
-    return _write(exchange, job, {"x-muxel-decision": exchange.id})
+    return _write(exchange, job, {**(running.told if running else {}), "x-muxel-decision": exchange.id})
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """An answer that tells how a job is doing until it ends, each time that changes."""
+
+    exchange: Exchange
+    name: str
+    sealed: Sealed
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        exchange, face = self.exchange, self.exchange.wire.watched
+        assert face is not None
+        running = exchange.services.jobs.get(self.sealed.key, exchange.services.wall())
+        told: JobState | None = None
+        while told not in _ENDED:
+            job = (
+                _job(exchange, self.name, self.sealed, running)
+                if running
+                else await _look(exchange, self.name, self.sealed)
+            )
+            if job.state is not told:
+                yield face.write_status(replace(job, route=exchange.call.route, params=exchange.call.params))
+                told = job.state
+            elif running:
+                await _within(_WATCH_SECONDS, running.ended)
+            else:
+                await asyncio.sleep(_WATCH_SECONDS)
+
+
+async def watch(exchange: Exchange) -> ClientReply | Watching:
+    """A poll that goes on until the job has ended."""
+    found = _find(exchange)
+    return found if isinstance(found, ClientReply) else Watching(exchange, *found)
 
 
 async def cancel(exchange: Exchange) -> ClientReply:
@@ -107,6 +153,7 @@ async def _start(exchange: Exchange, request: MediaRequest, chain: Chain) -> tup
             outcome = Failure(Cause.MALFORMED, "Muxel failed while working on the job", status=500, id=exchange.id)
             raise error
         finally:
+            running.told = exchange.headers()
             services.jobs.end(running, outcome, services.wall())
             exchange.note("ok" if isinstance(outcome, MediaResult) else outcome.cause.label, 200)
 
@@ -182,7 +229,7 @@ def _deployment(exchange: Exchange, sealed: Sealed) -> Deployment | None:
 
 
 def _find(exchange: Exchange) -> tuple[str, Sealed] | ClientReply:
-    """The job the caller names; an id that is not ours, or not this caller's, is answered as unknown."""
+    """The job the caller names; one of another caller is answered as unknown. Raises PassThrough."""
     jobs = exchange.wire.jobs
     assert jobs is not None
     try:
@@ -190,6 +237,8 @@ def _find(exchange: Exchange) -> tuple[str, Sealed] | ClientReply:
     except InvalidRequest as error:
         return exchange.refuse(error)
     sealed = exchange.services.sealer.open(name, caller_of(exchange.call.headers))
+    if sealed is None and len(name) < SHORTEST:
+        raise PassThrough  # an id of the provider's own, for a call that was handed on to it
     if sealed is None or sealed.wire != exchange.wire.name:
         return exchange.answer(Failure(Cause.EXPIRED, "there is no such job", field="id", id=name))
     link(exchange.span, sealed.trace)
@@ -198,6 +247,8 @@ def _find(exchange: Exchange) -> tuple[str, Sealed] | ClientReply:
 
 def _write(exchange: Exchange, job: Job, headers: Mapping[str, str]) -> ClientReply:
     assert exchange.wire.jobs is not None
+    call = exchange.call
+    job = replace(job, route=call.route, params=call.params, accept=call.headers.get("accept", ""))
     reply = exchange.wire.jobs.write_job(job)
     return replace(reply, headers={**reply.headers, **headers})
 
@@ -210,7 +261,11 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
 
 def _echo(body: bytes) -> Mapping[str, Any]:
     """What the caller wrote, for wires that echo it: the body's ``input`` where it has one, without the pictures."""
-    fields = orjson.loads(body)
+    fields = read_answer(body)
     given = fields.get("input")
     fields = given if isinstance(given, dict) else fields
-    return {name: value for name, value in fields.items() if len(orjson.dumps(value)) < _ECHO_BYTES}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name != "webhook_secret" and len(orjson.dumps(value)) < _ECHO_BYTES
+    }

@@ -10,14 +10,16 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
-from adapters.ir import Cause, Failed, Media, UpstreamCall, UpstreamReply
+from adapters.ir import Cause, Failed, Media, UpstreamCall, UpstreamReply, WebhookCall
 from policies.catalog import Provider
 from proxy.auth import origin
 from proxy.settings import MIB
@@ -25,6 +27,7 @@ from proxy.settings import MIB
 MAX_REPLY = 192 * MIB  # base64 of the largest batch of pictures
 MAX_PICTURE = 64 * MIB
 FETCH_SECONDS = 60.0
+WEBHOOK_SECONDS = 10.0
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 Events = AsyncGenerator[bytes | Failed]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # counts as global, yet leads to any IPv4 address
@@ -104,7 +107,7 @@ class Transport:
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(provider.connect_seconds, seconds))
         session = self._configured if _is_configured(provider, call.url) else self._outside
         response = await session.request(
-            call.method, call.url, headers=headers, data=call.body or None, allow_redirects=False, timeout=timeout
+            call.method, _url(call.url), headers=headers, data=call.body or None, allow_redirects=False, timeout=timeout
         )
         if call.stream and response.content_type == "text/event-stream":
             return EventStream(_events(response, call))
@@ -113,6 +116,31 @@ class Transport:
         if body is None:
             return Failed(Cause.MALFORMED, f"the answer is larger than {MAX_REPLY // MIB} MiB")
         return UpstreamReply(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+    async def relay(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, provider: Provider
+    ) -> aiohttp.ClientResponse | Failed:
+        """A call handed on as it is. The caller reads the answer and closes it."""
+        timeout = aiohttp.ClientTimeout(total=provider.attempt_seconds, sock_connect=provider.connect_seconds)
+        try:
+            return await self._configured.request(
+                method, _url(url), headers=headers, data=body or None, allow_redirects=False, timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return _failed(error, UpstreamCall(method, url))
+
+    async def notify(self, url: str, call: WebhookCall, hosts: Sequence[str]) -> str:
+        """Posts a webhook; why it did not arrive, "" if it did. ``hosts`` are patterns of names that may be private."""
+        try:
+            listed = any(fnmatchcase(origin(url)[1], pattern) for pattern in hosts)
+            session = self._configured if listed else self._outside
+            timeout = aiohttp.ClientTimeout(total=WEBHOOK_SECONDS)
+            async with session.post(
+                url, data=call.body, headers=call.headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return "" if response.ok else f"answered {response.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return _reason(error)
 
     async def fetch(self, url: str, provider: Provider | None) -> Media | Failed:
         """The picture behind a URL from outside; without any credential. ``provider``: whose reply named it."""
@@ -148,6 +176,11 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, headers={"User-Agent": "muxel"}
     )
+
+
+def _url(url: str) -> URL:
+    """As it is written, since that is what was signed; only what no URL may hold is escaped."""
+    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
 
 
 def _is_configured(provider: Provider, url: str) -> bool:

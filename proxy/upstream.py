@@ -7,6 +7,7 @@ not know callers' wires, and decides nothing about models.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,8 @@ class Chain:
     async def _purchase(self, candidate: Candidate, attempt: _Attempt, basket: _Basket) -> Done | Failed:
         """As many calls at once as the missing pictures need; the first failure, if any, stands for them all."""
         request, deployment = self.request, candidate.deployment
+        if request.seed is None and calls.wire_of(deployment).needs_seed:
+            request = replace(request, seed=secrets.randbelow(2**31))
         ready = await calls.inputs(self.services, deployment, request, self.limits.deadline, attempt.span)
         if isinstance(ready, Failed):
             return ready
@@ -196,7 +199,7 @@ class Chain:
         except InvalidRequest as error:
             return Failed(Cause.UNSUPPORTED, f"{error.field}: {error.message}")
         attempt.dropped = call.dropped
-        if call.media != len(request.references) + (request.mask is not None):
+        if call.media != len(request.pictures):
             return Failed(Cause.UNSUPPORTED, f"{deployment.id} would lose input pictures")
         step = await self._submit(deployment, call, attempt.span)
         if isinstance(step, Pending):

@@ -26,7 +26,7 @@ from adapters.ir import Action, Route
 from adapters.registry import Wire
 from proxy.sandbox.faults import FaultError, Faults, shipped_faults
 from proxy.sandbox.pictures import Mount, Sandbox
-from proxy.sandbox.provider import Handler, handler
+from proxy.sandbox.provider import ACTIONS, Handler, handler
 from proxy.sandbox.store import Files, Jobs, RequestLog
 
 MAX_BODY = 128 * 1024 * 1024  # fifty pictures of a megapixel, as base64
@@ -69,6 +69,8 @@ def _handlers(box: Sandbox, providers: Mapping[str, Wire]) -> dict[tuple[str, st
         for version in wire.client.VERSIONS:
             base = f"/{provider}{version}"
             for route in wire.client.ROUTES:
+                if route.action not in ACTIONS:
+                    continue
                 mount = Mount(provider, wire, wire.client, route, base)
                 handlers[(route.method, base + route.path)] = handler(box, mount)
         files = Mount(provider, wire, wire.client, Route("GET", "/files/{id}", Action.DOWNLOAD), f"/{provider}")

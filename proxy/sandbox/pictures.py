@@ -14,8 +14,9 @@ from random import Random
 from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from adapters.fields import sniff_mime
+from adapters.imaging import sniff_mime
 from adapters.ir import (
+    Action,
     Artifact,
     Cause,
     ClientCall,
@@ -106,17 +107,17 @@ async def _artifact(box: Sandbox, order: Order, seed: int) -> Artifact:
         box, render, order.request, width=width, height=height, seed=seed, model=model, provider=mount.provider
     )
     media = Media(data=data, mime=sniff_mime(data))
-    if mount.wire.jobs or order.request.delivery is Delivery.URL:
+    submitted, delivery = mount.route.action is Action.SUBMIT, order.request.delivery
+    if delivery is Delivery.URL or (submitted and delivery is Delivery.DATA_URI):
         url = f"{order.call.base_url.removesuffix(mount.base)}/{mount.provider}/files/{box.files.put(media)}"
-        media = replace(media, url=url, data=b"" if mount.wire.jobs else data)  # a job lives longer than its files
+        media = replace(media, url=url, data=b"" if submitted else data)  # a job lives longer than its files
     return Artifact(media, width, height, seed=seed)
 
 
 def prepared(box: Sandbox, request: MediaRequest) -> tuple[MediaRequest, tuple[int, int]]:
     """The request with the bytes of every picture that it names by URL, and the size to draw. Raises InvalidRequest for
     what can be known to fail before there is a job."""
-    references = tuple(_opened(box, media) for media in request.references)
-    request = replace(request, references=references, mask=_opened(box, request.mask) if request.mask else None)
+    request = request.with_pictures([_opened(box, media) for media in request.pictures])
     width, height = size_of(request)
     if width * height > MAX_PIXELS:
         raise InvalidRequest("size", f"size: the sandbox draws at most {MAX_PIXELS} pixels; got {width}x{height}")

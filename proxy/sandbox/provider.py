@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from aiohttp import web
 
-from adapters.fields import read_answer
 from adapters.ir import (
     Action,
     Artifact,
@@ -25,8 +25,10 @@ from adapters.ir import (
     Media,
     MediaRequest,
     Partial,
+    PassThrough,
     Upload,
 )
+from adapters.replies import read_answer
 from proxy.sandbox.faults import Fault, FaultError, Kind, read_fault_header
 from proxy.sandbox.pictures import Mount, Order, Sandbox, failure_of, in_thread, made, prepared
 from proxy.sandbox.render import develop
@@ -52,7 +54,9 @@ def handler(box: Sandbox, mount: Mount) -> Handler:
         if mount.route.action is not Action.DOWNLOAD:
             box.log.add(mount.provider, _logged(mount.route.action, http.path, call))
         try:
-            return await _ACTIONS[mount.route.action](box, mount, call, http)
+            return await ACTIONS[mount.route.action](box, mount, call, http)
+        except PassThrough:
+            return await _pass(box, mount, call, http)
         except InvalidRequest as error:
             failure = Failure(Cause.INVALID, error.message, field=error.field, status=error.status)
             return _response(mount.face.write_error(failure, None))
@@ -73,7 +77,7 @@ async def _create(box: Sandbox, mount: Mount, call: ClientCall, http: web.Reques
     order = Order(mount, call, *prepared(box, request), fault, seconds)
     if mount.wire.events is not None and request.stream:
         return await _stream(box, order, http)
-    reply = await (_submit if mount.wire.jobs is not None else _answer)(box, order)
+    reply = await (_submit if mount.route.action is Action.SUBMIT else _answer)(box, order)
     return await _cut(http, reply) if order.meets(Kind.TRUNCATE) else _response(reply)
 
 
@@ -100,7 +104,13 @@ async def _submit(box: Sandbox, order: Order) -> ClientReply:
     task = box.jobs.start(provider, job, made(box, order))
     if request.wait != 0:
         await asyncio.wait({task}, timeout=request.wait)
-    return face.write_job(replace(box.jobs.get(provider, job.id) or job, fresh=True))
+    return face.write_job(_answering(order.call, box.jobs.get(provider, job.id) or job))
+
+
+def _answering(call: ClientCall, job: Job) -> Job:
+    """The job, for the route that was called."""
+    accept = call.headers.get("accept", "")
+    return replace(job, base_url=call.base_url, route=call.route, params=call.params, accept=accept)
 
 
 async def _stream(box: Sandbox, order: Order, http: web.Request) -> web.StreamResponse:
@@ -159,7 +169,7 @@ async def _look(
     if job is None:
         failure = Failure(Cause.EXPIRED, "there is no such job", id=id)
         return _response(mount.face.write_error(failure, None))
-    reply = mount.wire.jobs.write_job(job)
+    reply = mount.wire.jobs.write_job(_answering(call, job))
     return await _cut(http, reply) if fault and fault.kind is Kind.TRUNCATE else _response(reply)
 
 
@@ -189,13 +199,21 @@ async def _describe(box: Sandbox, mount: Mount, call: ClientCall, http: web.Requ
     return _response(mount.wire.described.describe(call))
 
 
-_ACTIONS: Mapping[Action, Callable[[Sandbox, Mount, ClientCall, web.Request], Awaitable[web.StreamResponse]]] = {
+async def _pass(box: Sandbox, mount: Mount, call: ClientCall, http: web.Request) -> web.StreamResponse:
+    """What makes no media is not played: the answer says so, and what was asked."""
+    told = {"sandbox": mount.provider, "method": call.method, "path": http.path}
+    return web.Response(body=orjson.dumps(told), content_type="application/json")
+
+
+ACTIONS: Mapping[Action, Callable[[Sandbox, Mount, ClientCall, web.Request], Awaitable[web.StreamResponse]]] = {
     Action.CREATE: _create,
+    Action.SUBMIT: _create,
     Action.POLL: _poll,
     Action.CANCEL: _cancel,
     Action.UPLOAD: _upload,
     Action.DOWNLOAD: _download,
     Action.DESCRIBE: _describe,
+    Action.PASS: _pass,
 }
 
 

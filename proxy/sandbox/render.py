@@ -13,9 +13,10 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from adapters.fields import MAX_PIXELS, picture_size
-from adapters.ir import InvalidRequest, Media, MediaRequest
+from adapters.imaging import MAX_PIXELS, picture_size
+from adapters.ir import InvalidRequest, Margins, Media, MediaRequest, Operation
 from proxy.sandbox.paint import INK, PAPER, Box, Canvas, Palette, finish, glow, luminance, mix, palette_of, words_of
+from proxy.sandbox.retouch import cleaned, cut_out, enlarged, extended, placed, traced
 from proxy.sandbox.scenes import scene_of
 
 SCENE_PIXELS = (
@@ -33,9 +34,10 @@ def render(request: MediaRequest, *, width: int, height: int, seed: int, model: 
     words = words_of(request.prompt)
     palette = palette_of(words, rng)
     clear = request.background == "transparent" and request.format in ("", "png", "webp")
-    if request.references and request.mask:
+    image = _retouched(request, (width, height), palette, rng)
+    if image is None and request.references and request.mask:
         image = _filled(request, (width, height), palette, rng)
-    else:
+    if image is None:
         if request.references:
             image, box = _edited(request, (width, height), palette, rng)
         else:
@@ -43,14 +45,24 @@ def render(request: MediaRequest, *, width: int, height: int, seed: int, model: 
         _letter(image, quoted(request.prompt), box)
         if image.mode == "RGB":  # a cut-out stays clean
             _caption(image, f"{model}@{provider}", request.prompt, palette)
+    if request.format == "svg" or request.operation is Operation.VECTORIZE:
+        return traced(image.convert("RGB"))
     return _encoded(image, request)
 
 
 def size_of(request: MediaRequest) -> tuple[int, int]:
-    """Width and height to draw: what was asked for, else the first reference's, else 1024 x 1024."""
-    asked = request.dimensions()
-    given = picture_size(request.references[0].data) if request.references and not asked else (0, 0)
-    return asked or (given if all(given) else (1024, 1024))
+    """Width and height to draw: what was asked for, else the first reference's, enlarged where that is the work, else
+    1024 x 1024."""
+    if asked := request.dimensions():
+        return asked
+    width, height = picture_size(request.references[0].data) if request.references else (0, 0)
+    if not width or not height:
+        return 1024, 1024
+    if request.operation is Operation.UPSCALE:
+        scale = request.scale or 2.0
+        return round(width * scale), round(height * scale)
+    added = request.margins or Margins()
+    return width + added.left + added.right, height + added.top + added.bottom
 
 
 def seed_of(request: MediaRequest, index: int) -> int:
@@ -94,6 +106,28 @@ def _painted(
         image.putalpha(cover.resize(size, Image.Resampling.BICUBIC))
     x, y = size[0] / small[0], size[1] / small[1]
     return image, (left * x, top * y, right * x, bottom * y)
+
+
+def _retouched(request: MediaRequest, size: tuple[int, int], palette: Palette, rng: Random) -> Image.Image | None:
+    """The first reference after work that paints nothing over it; None: the operation is none of that."""
+    if not request.references:
+        return None
+    match request.operation:
+        case Operation.UPSCALE | Operation.RESTORE | Operation.VECTORIZE:
+            return enlarged(_opened(request.references[0], size), size)
+        case Operation.REMOVE_BACKGROUND:
+            return cut_out(_opened(request.references[0], size))
+        case Operation.REPLACE_BACKGROUND:
+            scene, _ = _painted(words_of(request.prompt), size, palette, rng)
+            return placed(cut_out(_opened(request.references[0], size)), scene)
+        case Operation.ERASE if request.mask:
+            return cleaned(_opened(request.references[0], size), _opened(request.mask, size).convert("L"))
+        case Operation.OUTPAINT if request.margins:
+            inner = picture_size(request.references[0].data)
+            scene, _ = _painted(words_of(request.prompt), size, palette, rng)
+            return extended(_opened(request.references[0], inner), request.margins, scene)
+        case _:
+            return None
 
 
 def _edited(request: MediaRequest, size: tuple[int, int], palette: Palette, rng: Random) -> tuple[Image.Image, Box]:
@@ -149,6 +183,8 @@ def _encoded(image: Image.Image, request: MediaRequest) -> bytes:
     options = dict(_OPTIONS[kind])
     if request.compression is not None and "quality" in options:
         options["quality"] = request.compression
+    if kind == "JPEG":
+        image = image.convert("RGB")
     out = BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()

@@ -93,7 +93,7 @@ class RequestLog:
 
     def add(self, provider: str, request: Mapping[str, Any]) -> None:
         self._counts[provider] += 1
-        self._creates[provider] += request["action"] == "create"
+        self._creates[provider] += request["action"] in ("create", "submit")
         self._latest[provider].append(request)
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 from opentelemetry.sdk.trace import SpanProcessor
 
 from adapters.registry import WIRES, Wire
@@ -49,9 +50,15 @@ class World:
 
 
 @cache
-def shipped_wires() -> Mapping[str, Wire]:
+def shipped_wires() -> dict[str, Wire]:
     """The wires of the shipped providers, by provider: what a sandbox serves."""
     return {name: WIRES[provider.wire] for name, provider in load_config(()).catalog.providers.items()}
+
+
+def _wires_of(policy: str) -> Mapping[str, Wire]:
+    """The wires of the providers that ``policy`` adds."""
+    documents = [document for document in yaml.safe_load_all(policy) if document and document["kind"] == "Provider"]
+    return {document["metadata"]["name"]: WIRES[document["spec"]["wire"]] for document in documents}
 
 
 Build = Callable[..., Awaitable[World]]
@@ -68,7 +75,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
                 (tmp_path / "policy.yaml").write_text(policy)
                 settings.setdefault("policy", (tmp_path / "policy.yaml",))
             if not sandbox:
-                box = await start("127.0.0.1", 0, shipped_wires(), faults=faults, rng=Random(7))
+                box = await start("127.0.0.1", 0, shipped_wires() | _wires_of(policy), faults=faults, rng=Random(7))
                 stack.push_async_callback(box.close)
                 sandbox = box.url
             chosen = Settings(

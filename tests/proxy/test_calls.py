@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from opentelemetry.trace import INVALID_SPAN
 
-from adapters import bfl, replicate
+from adapters.bfl import provider as bfl
 from adapters.ir import Cause, Done, Failed, Media, MediaRequest, Operation
+from adapters.replicate import provider as replicate
 from policies.catalog import Credential, Deployment, Limits, Model, Price, Provider
 from policies.decision import Candidate
 from policies.lexicon import Lexicon

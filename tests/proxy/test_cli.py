@@ -383,23 +383,28 @@ def test_models_as_json_is_the_catalog_in_force(run: Run, tmp_path: Path) -> Non
     ]
 
 
-def test_wires_as_json_is_the_registry(run: Run) -> None:
-    assert run("wires", "--json").json == {
-        "wires": [
-            {
-                "name": name,
-                "client": wire.client is not None,
-                "provider": wire.provider is not None,
-                "operations": sorted(wire.operations),
-            }
-            for name, wire in WIRES.items()
-        ]
-    }
+def test_wires_as_json_says_what_each_face_can_do(run: Run) -> None:
+    rows = {row["name"]: row for row in run("wires", "--json").json["wires"]}
+    assert rows.keys() == WIRES.keys()
+    assert rows["comfyui"]["client"] is None
+    for name, wire in WIRES.items():
+        assert wire.client is None or rows[name]["client"] == sorted(wire.client.CLIENT_OPERATIONS)
+        assert wire.provider is None or rows[name]["provider"] == sorted(wire.provider.PROVIDER_OPERATIONS)
+    assert rows["openai_images"]["mounts"] == ["/openai/v1", "/openai", "/v1"]
+    assert "streams to the caller" in rows["openai_images"]["features"]
+    assert "jobs are polled" in rows["replicate"]["features"]
 
 
-@pytest.mark.parametrize(("verb", "rows"), [("models", len(load_config(()).catalog.models)), ("wires", len(WIRES))])
+TABLES = [
+    ("models", len(load_config(()).catalog.models)),
+    ("wires", len(WIRES) + 2),  # and the meaning of its marks
+    ("wires --markdown", len(WIRES) + 1),
+]
+
+
+@pytest.mark.parametrize(("verb", "rows"), TABLES)
 def test_tables_have_a_head_and_a_row_for_each(run: Run, verb: str, rows: int) -> None:
-    ended = run(verb)
+    ended = run(*verb.split())
     assert (ended.status, ended.err) == (0, "")
     assert len(ended.out.splitlines()) == 1 + rows
 

@@ -62,8 +62,8 @@ async def test_a_refusal_reaches_google_callers_inside_a_200(world: World) -> No
 
 async def test_google_callers_are_told_which_field_is_wrong(world: World) -> None:
     client = google_client(world)
-    config = types.GenerateContentConfig(response_modalities=["TEXT"])
-    with pytest.raises(errors.ClientError, match="responseModalities"):
+    config = types.GenerateContentConfig(image_config=types.ImageConfig(aspect_ratio="wide"))
+    with pytest.raises(errors.ClientError, match="aspectRatio"):
         await client.aio.models.generate_content(model="gemini-3-pro-image", contents="a fox", config=config)
     await client.aio.aclose()
 

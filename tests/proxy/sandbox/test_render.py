@@ -4,7 +4,7 @@ from random import Random
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
-from adapters.ir import InvalidRequest, Media, MediaRequest, Operation
+from adapters.ir import InvalidRequest, Margins, Media, MediaRequest, Operation
 from proxy.sandbox.graphics import abstract, infographic, logo, poster
 from proxy.sandbox.outdoors import architecture, landscape
 from proxy.sandbox.paint import luminance, palette_of, words_of
@@ -198,3 +198,54 @@ def test_a_partial_picture_is_blurred_at_full_size_in_the_same_format(share: flo
     partial = Image.open(BytesIO(develop(whole, share)))
     assert (partial.format, partial.size) == ("WEBP", (128, 96))
     assert ImageChops.difference(partial.convert("RGB"), Image.open(BytesIO(whole)).convert("RGB")).getbbox()
+
+
+# ------------------------------------------------------------------------------------------------- on a given picture
+
+GIVEN = Image.linear_gradient("L").resize((96, 64)).convert("RGB")
+LEFT_HALF = Image.new("L", GIVEN.size, 0)
+LEFT_HALF.paste(255, (0, 0, 48, 64))
+
+
+def retouched(operation: Operation, **fields: object) -> bytes:
+    request = MediaRequest(operation, "a beach at noon", references=(png(GIVEN),), **fields)  # type: ignore[arg-type]
+    width, height = size_of(request)
+    return render(request, width=width, height=height, seed=1, model="m", provider="p")
+
+
+def test_an_upscale_is_larger_by_the_scale_and_the_same_picture() -> None:
+    image = Image.open(BytesIO(retouched(Operation.UPSCALE, scale=3.0)))
+    assert image.size == (288, 192)
+    difference = ImageChops.difference(image.resize(GIVEN.size).convert("RGB"), GIVEN)
+    assert max(highest for _, highest in difference.getextrema()) < 24
+
+
+def test_an_outpaint_keeps_the_given_pixels_and_adds_its_margins() -> None:
+    image = Image.open(BytesIO(retouched(Operation.OUTPAINT, margins=Margins(left=10, top=4, right=20, bottom=6))))
+    assert image.size == (126, 74)
+    assert image.crop((10, 4, 106, 68)).tobytes() == GIVEN.tobytes()
+
+
+def test_an_erase_changes_only_what_the_mask_covers() -> None:
+    image = Image.open(BytesIO(retouched(Operation.ERASE, mask=png(LEFT_HALF))))
+    assert image.crop((56, 0, 96, 64)).tobytes() == GIVEN.crop((56, 0, 96, 64)).tobytes()
+    assert image.crop((0, 0, 40, 64)).tobytes() != GIVEN.crop((0, 0, 40, 64)).tobytes()
+
+
+def test_what_is_cut_out_has_nothing_around_it() -> None:
+    image = Image.open(BytesIO(retouched(Operation.REMOVE_BACKGROUND)))
+    assert image.mode == "RGBA"
+    assert image.getpixel((0, 0))[3] == 0  # type: ignore[index]
+    assert image.getpixel((48, 32)) == (*GIVEN.getpixel((48, 32)), 255)  # type: ignore[misc]
+
+
+def test_another_background_leaves_the_subject_as_it_was() -> None:
+    image = Image.open(BytesIO(retouched(Operation.REPLACE_BACKGROUND)))
+    assert image.getpixel((48, 32)) == GIVEN.getpixel((48, 32))
+    assert image.getpixel((1, 1)) != GIVEN.getpixel((1, 1))
+
+
+def test_a_traced_picture_is_svg_of_its_size() -> None:
+    data = retouched(Operation.VECTORIZE)
+    assert data.startswith(b'<svg xmlns="http://www.w3.org/2000/svg" width="96" height="64"')
+    assert data.count(b"<path") > 20
