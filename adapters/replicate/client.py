@@ -20,6 +20,7 @@ from adapters.ir import (
     Delivery,
     InvalidRequest,
     Lora,
+    Margins,
     Media,
     MediaRequest,
     Operation,
@@ -118,6 +119,11 @@ _RESOLUTIONS = {
     "resolution": {name: name for name in RESOLUTIONS} | {"0.25 MP": "512", "1 MP": "1K", "4 MP": "2K"},
     "megapixels": {"0.25": "512", "1": "1K", "4": "2K"},
 }
+_MARGINS = (  # left, top, right, bottom
+    ("left", "up", "right", "down"),
+    ("left", "top", "right", "bottom"),
+    ("expand_left", "expand_top", "expand_right", "expand_bottom"),
+)
 _SCALES = ("scale", "scale_factor", "upscale_factor", "upscale")
 _FACTOR = re.compile(r"x?(\d{1,2}(?:\.\d{1,2})?)x?", re.ASCII | re.IGNORECASE)
 _SIZE = re.compile(r"\d+[x*]\d+", re.ASCII)
@@ -239,6 +245,8 @@ def _read_shape(given: Mapping[str, Any], operation: Operation) -> tuple[dict[st
     "match_input_image", "custom" and half a size say nothing canonical."""
     if operation in (Operation.UPSCALE, Operation.RESTORE):
         return _read_scale(given)
+    if operation is Operation.OUTPAINT and (found := _read_margins(given)):
+        return found
     width = fields.read_integer(given, "width", 0, fields.MAX_EDGE)
     height = fields.read_integer(given, "height", 0, fields.MAX_EDGE)
     if width and height:
@@ -262,6 +270,16 @@ def _read_shape(given: Mapping[str, Any], operation: Operation) -> tuple[dict[st
             shape["resolution"] = values[value.strip().upper()]
             told.add(name)
     return shape, told
+
+
+def _read_margins(given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]] | None:
+    """The sides as models name them; None where no such name is there."""
+    for names in _MARGINS:
+        if not any(name in given for name in names):
+            continue
+        sides = [fields.read_integer(given, name, 0, fields.MAX_EDGE) or 0 for name in names]
+        return ({"margins": Margins(*sides)} if any(sides) else {}), set(names)
+    return None
 
 
 def _read_scale(given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:

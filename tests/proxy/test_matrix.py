@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from adapters.fields import both_ways
 from adapters.ir import (
     Cause,
     Done,
@@ -174,7 +175,8 @@ async def lost(world: World, caller: str, provider: str, operation: Operation) -
     by = Caller(world, wire, operation)
     step = await by.ask(request, _name(provider))
     if not isinstance(step, Done):
-        return f"no picture: {step}"
+        unsaid = "prompt" in by.call(request).dropped and "prompt is required" in step.message
+        return "" if unsaid else f"no picture: {step}"
     data = await by.picture(step)
     after = await world.purchases()
     if (asked := {name for name in after if after[name] != bought.get(name)}) != {_name(provider)}:
@@ -182,7 +184,7 @@ async def lost(world: World, caller: str, provider: str, operation: Operation) -
     if operation is Operation.VECTORIZE:
         return "" if b"<svg" in data else "not SVG"
     assert wire.client is not None
-    read = wire.client.read_request(await as_client_call(wire, by.call(request)))
+    read = both_ways(wire.client.read_request(await as_client_call(wire, by.call(request))))
     if read.size and sized(data) != read.size:
         return f"size {sized(data)}, not {read.size}"
     face = WIRES[provider].provider
