@@ -233,7 +233,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         "image": images[0] if len(images) == 1 else images,
         **{_OPTIONAL[name]: value for name, value in taken.items()},
     }
-    carried = {"references", *taken, *(("size", "aspect", "resolution") if size else ())}
+    carried = {"prompt", "references", *taken, *(("size", "aspect", "resolution") if size else ())}
     body = {
         "watermark": False,
         **{name: value for name, value in plain.items() if value not in ("", None, [])},

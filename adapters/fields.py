@@ -199,8 +199,9 @@ def snap(
 
 
 _CANONICAL = (
-    "negative_prompt", "size", "aspect", "resolution", "quality", "seed", "steps", "guidance", "strength", "references",
-    "style_references", "mask", "margins", "scale", "loras", "format", "compression", "background", "user",
+    "prompt", "negative_prompt", "size", "aspect", "resolution", "duration", "quality", "seed", "steps", "guidance",
+    "strength", "references", "style_references", "mask", "margins", "scale", "loras", "format", "compression",
+    "background", "user",
 )  # fmt: skip
 
 

@@ -191,6 +191,7 @@ class MediaRequest:
     size: tuple[int, int] | None = None  # width, height in pixels
     aspect: tuple[int, int] | None = None  # width : height, when no size was given
     resolution: str = ""  # "512" | "1K" | "2K" | "4K", when no size was given
+    duration: float | None = None  # seconds of video
     quality: str = ""  # low | medium | high
     seed: int | None = None
     steps: int | None = None

@@ -227,7 +227,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         "response_format": "b64_json",
     }
     kind, encoded = _encode(body, pictures)
-    dropped = [*(["prompt"] if is_tool and request.prompt else []), *fields.dropped_fields(request, NAME, taken)]
+    dropped = list(fields.dropped_fields(request, NAME, taken if is_tool else {"prompt", *taken}))
     return UpstreamCall(
         "POST",
         f"{target.base_url}/images/{endpoint}",

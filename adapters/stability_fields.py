@@ -242,7 +242,7 @@ def write_request(
     if service.modal and pictures:
         own["mode"] = "image-to-image"
         own.pop("aspect_ratio", None)
-    carried = {canonical for field in own for canonical in _CARRIES.get(field, ())}
+    carried = {canonical for field in own for canonical in _CARRIES.get(field, ())} | ({"prompt"} if prompt else set())
     room = {
         "references": len(request.references) <= len(service.references),
         "style_references": len(request.style_references) <= bool(service.style),

@@ -176,7 +176,16 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         "image_loras": [{"path": lora.path, "scale": lora.scale} for lora in request.loras] or None,
         **{name: getattr(request, canonical) for canonical, name in steering.items()},
     }
-    carried = {"seed", "n", "loras", "references", *told, *steering, *(("format",) if plain["output_format"] else ())}
+    carried = {
+        "prompt",
+        "seed",
+        "n",
+        "loras",
+        "references",
+        *told,
+        *steering,
+        *(("format",) if plain["output_format"] else ()),
+    }
     body = {
         **request.extras.get(NAME, {}),
         **{name: value for name, value in plain.items() if value not in ("", None)},

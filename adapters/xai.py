@@ -198,7 +198,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         "user": request.user,
     }
     told = {"size": ratio, "aspect": ratio, "resolution": resolution, "quality": quality == request.quality}
-    carried = ("n", "user", "references", *(name for name in told if told[name]))
+    carried = ("prompt", "n", "user", "references", *(name for name in told if told[name]))
     body = {
         **request.extras.get(NAME, {}),
         **{name: value for name, value in plain.items() if value not in ("", None)},

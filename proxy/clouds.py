@@ -39,7 +39,7 @@ def _signature_v4(keys: Any, credential: Credential) -> Sign:
 
     def sign(call: UpstreamCall, headers: Mapping[str, str]) -> dict[str, str]:
         request = AWSRequest(call.method, call.url, headers=dict(headers), data=call.body)
-        SigV4Auth(keys, credential.service, credential.region).add_auth(request)
+        SigV4Auth(keys, credential.service or "bedrock", credential.region).add_auth(request)
         return dict(request.headers.items())
 
     return sign

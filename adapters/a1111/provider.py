@@ -70,7 +70,7 @@ def _generate(request: MediaRequest, target: Target) -> tuple[str, dict[str, Any
     asked |= _size(request, options) | _batches(request.n, options.get("max_batch", 1))
     if settings := _settings(request, target):
         asked["override_settings"] = settings
-    carried = {"negative_prompt", "seed", "steps", "guidance", "size", "aspect", "resolution", "n"}
+    carried = {"prompt", "negative_prompt", "seed", "steps", "guidance", "size", "aspect", "resolution", "n"}
     carried |= {"loras"} if len(loras) == len(request.loras) else set()
     if not request.references:
         return "txt2img", asked, carried

@@ -70,7 +70,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
     pictures, shown = _pictures(request, options)
     prompt = "" if request.operation in _WORDLESS else request.prompt
     plain: dict[str, Any] = {"prompt": prompt, "seed": request.seed, "output_format": request.format}
-    carried = {"seed", "format", *told, *shown}
+    carried = {"seed", "format", *told, *shown, *(("prompt",) if prompt else ())}
     if options.get("steering"):
         plain |= {"steps": request.steps, "guidance": request.guidance}
         carried |= {"steps", "guidance"}

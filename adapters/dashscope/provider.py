@@ -89,7 +89,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         f"{target.base_url}{PATHS[api]}",
         {"Content-Type": "application/json", **waits},
         orjson.dumps(body),
-        dropped=fields.dropped_fields(request, NAME, {*carried, *asked.carried}),
+        dropped=fields.dropped_fields(request, NAME, {"prompt", *carried, *asked.carried}),
         media=asked.pictures,
     )
 

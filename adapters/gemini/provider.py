@@ -83,7 +83,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         headers={"Content-Type": "application/json"},
         body=orjson.dumps(body),
         dropped=(
-            *fields.dropped_fields(request, NAME, {"references", "seed", *carried}),
+            *fields.dropped_fields(request, NAME, {"prompt", "references", "seed", *carried}),
             *(f"{NAME}.{path}" for path in unknown),
         ),
         media=len(request.references),

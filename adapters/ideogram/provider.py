@@ -99,7 +99,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
     body = {**own, **prompt, **_plain(request, taken, action), **speed, **shape}
     named = {"image_request": body} if action == "upscale" else body
     kind, encoded = forms.write_multipart(forms.form_parts({**named, **pictures}))
-    carried = {"references", *(taken - _SHAPED), *told}
+    carried = {"references", *(taken - _SHAPED), *told, *(("prompt",) if prompt else ())}
     if speed.get("rendering_speed", "") != _asked_speed(request):
         carried -= {"quality"}
     return UpstreamCall(
@@ -108,7 +108,6 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         {"Content-Type": kind},
         encoded,
         dropped=(
-            *(["prompt"] if request.prompt and not prompt else []),
             *fields.dropped_fields(request, NAME, carried),
             *(f"{NAME}.{name}" for name in extras if name in lacks),
         ),

@@ -71,7 +71,7 @@ def write_request(request: MediaRequest, target: Target) -> UpstreamCall:
         f"{target.base_url}/interactions",
         headers={"Content-Type": "application/json"},
         body=orjson.dumps(body),
-        dropped=fields.dropped_fields(request, NAME, {"references", "seed", *carried}),
+        dropped=fields.dropped_fields(request, NAME, {"prompt", "references", "seed", *carried}),
         media=len(request.references),
     )
 

@@ -125,7 +125,7 @@ def _body(request: MediaRequest, target: Target, names: Mapping[str, str | None]
     """Every field but the pictures, and the names of the canonical ones among them."""
     options = target.options
     body: dict[str, Any] = {"prompt": _prompt(request, options), "model": target.remote}
-    carried = {"negative_prompt"} if options.get("negative_after") else set()
+    carried = {"prompt", *(("negative_prompt",) if options.get("negative_after") else ())}
     shaped = {"n": request.n if request.n > 1 else None, "size": _size(request, options), "loras": _lora(request)}
     for canonical, name in names.items():
         if not name or canonical in _PICTURES:

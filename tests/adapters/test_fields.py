@@ -365,6 +365,7 @@ def test_every_field_that_was_set_and_not_carried_is_told() -> None:
         references=(Media(url="https://example.com/a.png"),), extras={"bfl": {"raw": True}, "gemini": {"seed": 1}},
     )  # fmt: skip
     assert fields.dropped_fields(asked, "bfl", {"size", "steps"}) == (
+        "prompt",
         "negative_prompt",
         "seed",
         "references",
@@ -372,4 +373,4 @@ def test_every_field_that_was_set_and_not_carried_is_told() -> None:
         "partials",
         "gemini.seed",
     )
-    assert fields.dropped_fields(request(prompt="a kite"), "bfl", ()) == ()
+    assert fields.dropped_fields(request(prompt="a kite"), "bfl", {"prompt"}) == ()

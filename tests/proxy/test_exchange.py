@@ -154,7 +154,7 @@ async def test_rules_refuse_with_their_message_and_rewrite_what_is_sent(build: B
     made = await world.post(GENERATE, PRODUCT)
     assert made.headers["x-muxel-model"] == "recraft-v3"
     (sent,) = [
-        r for name in ("recraft", "replicate") for r in await world.upstream_requests(name) if r["action"] == "create"
+        r for name in ("recraft", "replicate") for r in await world.upstream_requests(name) if r["action"] in ("create", "submit")
     ]
     assert "negative_prompt" in sent["fields"] or "input" in sent["fields"]
 

@@ -402,7 +402,7 @@ async def test_what_outlasts_the_drain_is_cancelled_at_the_provider(
             assert path != GENERATE  # only a job was answered
         sent = await replace(world, http=later).upstream_requests("replicate")
     actions = [request["action"] for request in sent]
-    assert actions.count("cancel") == actions.count("create") == body.get("n", 1)
+    assert actions.count("cancel") == actions.count("submit") == body.get("n", 1)
 
 
 # ------------------------------------------------------------------------------------------------- the embedded default

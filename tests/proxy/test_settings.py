@@ -12,6 +12,8 @@ FULL = {
     "MUXEL_SANDBOX": "never", "MUXEL_MAX_BODY_BYTES": "1000", "MUXEL_BODY_BUDGET_BYTES": "2000",
     "MUXEL_MEDIA_BUDGET_BYTES": "3000", "MUXEL_DRAIN_SECONDS": "1.5", "MUXEL_PUBLIC_URL": "https://m.test",
     "MUXEL_SEAL_KEY_FILE": "/k", "MUXEL_LOG_LEVEL": "debug", "MUXEL_LOOP": "asyncio",
+    "MUXEL_TLS_LISTEN": "0.0.0.0:8443", "MUXEL_TLS_CERT": "/tls.crt", "MUXEL_TLS_KEY": "/tls.key",
+    "MUXEL_HOSTS": "muxel.svc=fal.run, queue.muxel.svc=queue.fal.run", "MUXEL_WEBHOOK_HOSTS": "*.svc,10.0.0.1",
 }  # fmt: skip
 
 
@@ -19,7 +21,9 @@ def test_every_setting_has_a_variable_and_is_read_from_it() -> None:
     assert set(FULL) == ENVIRONMENT
     assert from_environment(FULL) == Settings(
         "0.0.0.0:8000", "[::]:9000", (Path("/a"), Path("/b")), Path("/c"), "never", 1000, 2000, 3000, 1.5,
-        "https://m.test", Path("/k"), "debug", "asyncio",
+        tls_listen="0.0.0.0:8443", tls_cert=Path("/tls.crt"), tls_key=Path("/tls.key"),
+        hosts=("muxel.svc=fal.run", "queue.muxel.svc=queue.fal.run"), webhook_hosts=("*.svc", "10.0.0.1"),
+        public_url="https://m.test", seal_key_file=Path("/k"), log_level="debug", loop="asyncio",
     )  # fmt: skip
 
 

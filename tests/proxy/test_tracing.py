@@ -180,7 +180,7 @@ async def test_the_callers_trace_goes_on_through_us_to_the_provider(world: World
     assert parent_of(spans.server) == (TRACE, PARENT)
     assert {span.context.trace_id for span in spans.get_finished_spans()} == {int(TRACE, 16)}
     sent = {request["action"]: request["headers"]["traceparent"] for request in await world.upstream_requests("bfl")}
-    assert sent["create"] == f"00-{TRACE}-{ids(spans.attempts[0])[1]}-01"
+    assert sent["submit"] == f"00-{TRACE}-{ids(spans.attempts[0])[1]}-01"
     assert sent["poll"] == f"00-{TRACE}-{ids(spans.polls[-1])[1]}-01"
 
 
