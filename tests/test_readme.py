@@ -7,6 +7,7 @@ from policies.load import load_documents
 from proxy.ask import _KNOWN
 from proxy.cli import _parser
 from proxy.configuration import WIRE_FACTS
+from proxy.verbs.wires import markdown
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
@@ -27,6 +28,11 @@ def test_every_command_shown_exists() -> None:
     verbs = set(re.findall(r"^muxel ([a-z]+)", README, re.MULTILINE)) | set(re.findall(r"`muxel ([a-z]+)", README))
     known = _parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert verbs <= set(known or ())
+
+
+def test_the_matrix_of_wires_is_what_the_verb_prints() -> None:
+    shown = README.partition("<!-- muxel wires --markdown -->\n")[2].partition("<!-- -->")[0]
+    assert shown.strip() == markdown()
 
 
 def test_every_file_linked_is_there() -> None:
