@@ -158,7 +158,7 @@ def test_the_secret_is_mounted_whole_where_keys_are_looked_for(chart: helm.Chart
 
 def test_the_readme_names_the_key_of_every_provider() -> None:
     shipped = loaded({}).catalog.providers.values()
-    told = re.findall(r"^\| `([-a-z]+)` \| `([A-Z_]+)` \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    told = re.findall(r"^\| `([-a-z0-9]+)` \| `([A-Z0-9_]+)` \|$", (CHART / "README.md").read_text(), re.MULTILINE)
     assert sorted(told) == sorted((provider.credential.file, provider.credential.env) for provider in shipped)
 
 
