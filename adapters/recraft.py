@@ -187,8 +187,8 @@ def _image(artifact: Artifact, name: str, delivery: Delivery) -> dict[str, str]:
 
 
 def write_error(failure: Failure, request: MediaRequest | None) -> ClientReply:
-    """``code`` and ``message``, which OpenAI's SDK reads too."""
-    code = failure.code or ("moderation_blocked" if failure.cause is Cause.REFUSED else failure.cause.label)
+    """``code`` and ``message``, which OpenAI's SDK reads too. A refusal has one code, whoever it was that refused."""
+    code = "moderation_blocked" if failure.cause is Cause.REFUSED else failure.code or failure.cause.label
     body = {"code": code, "message": failure.message} | ({"param": failure.field} if failure.field else {})
     return ClientReply(failure.http_status, orjson.dumps(body), headers=replies.retry_headers(failure))
 

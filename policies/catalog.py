@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from adapters.ir import Auth, Operation
+from adapters.ir import Auth, Lora, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,13 @@ class Limits:
 class Price:
     """One formula. ``table`` is sorted by pixels for unit size and resolution; ``price.price`` reads it."""
 
-    unit: str  # image | megapixel | size | resolution
+    unit: str  # image | megapixel | size | resolution | second
     table: tuple[tuple[str, int, float], ...]  # (name, pixels, usd); for megapixel: first and extra
     reference_megapixel: float = 0.0
     per_reference: float = 0.0
     default: str = ""
+    seconds: float = 0.0  # for unit second: the length charged where none is asked for
+    priority: Mapping[str, float] = field(default_factory=dict)  # times the price; what is not listed is once
     estimated: bool = False
     source: str = ""
     as_of: date = date.min
@@ -92,7 +94,7 @@ class Credential:
     env: str = ""
     cloud: Cloud | None = None  # where neither of the two is there
     region: str = ""  # AWS: what the signature is for
-    service: str = ""
+    service: str = ""  # AWS; empty means bedrock
 
     @property
     def needed(self) -> bool:
@@ -130,6 +132,7 @@ class Deployment:
     limits: Limits
     options: Mapping[str, Any]
     region: str = ""
+    loras: tuple[Lora, ...] = ()  # laid over the model in every call
 
 
 @dataclass(frozen=True, slots=True)

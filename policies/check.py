@@ -154,6 +154,10 @@ def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iter
     if host.latency and host.latency.p95 < host.latency.p50:
         where = (*path, "latency", "p95")
         yield document.problem(where, f"{spell(where)} {host.latency.p95:g} is below p50 {host.latency.p50:g}")
+    most = (host.limits or entry.model.limits).max_loras
+    if len(host.loras) > most:
+        where = (*path, "loras")
+        yield document.problem(where, f"{spell(where)} has {len(host.loras)}, above maxLoras {most}")
 
 
 def _check_limits(document: Document, path: Path, limits: schema.Limits) -> Iterator[Problem]:

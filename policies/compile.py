@@ -7,7 +7,7 @@ models and the values of ``catalog``.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from adapters.ir import RESOLUTIONS, Auth
+from adapters.ir import RESOLUTIONS, Auth, Lora
 from policies import schema
 from policies.catalog import (
     Catalog,
@@ -110,13 +110,14 @@ def _deployments(spec: schema.Model, providers: Mapping[str, Provider]) -> Itera
             p95=host.latency.p95 if host.latency else PRIOR[1],
             limits=Limits(**(host.limits or spec.limits).model_dump()),
             options=host.options,
+            loras=tuple(Lora(lora.path, lora.scale) for lora in host.loras),
             region=host.region,
         )
 
 
 def _price(spec: schema.Price) -> Price:
     formula = spec.formula
-    reference_megapixel, default = 0.0, ""
+    reference_megapixel, default, seconds = 0.0, "", 0.0
     table: list[tuple[str, int, float]]
     match formula:
         case schema.PerImage():
@@ -129,6 +130,9 @@ def _price(spec: schema.Price) -> Price:
         case schema.PerResolution():
             table = [(name, RESOLUTIONS[name] ** 2, usd) for name, usd in formula.usd.items()]
             default = formula.default
+        case schema.PerSecond():
+            table = [("second", 0, formula.usd)]
+            seconds = formula.default
     if isinstance(formula, schema.PerSize | schema.PerResolution):
         table.sort(key=lambda row: (row[1], row[0]))
     return Price(
@@ -137,6 +141,8 @@ def _price(spec: schema.Price) -> Price:
         reference_megapixel=reference_megapixel,
         per_reference=spec.per_reference,
         default=default,
+        seconds=seconds,
+        priority={name: factor for name, factor in spec.priority.items()},
         estimated=spec.estimated,
         source=spec.source,
         as_of=spec.as_of,

@@ -4,28 +4,29 @@
 the same inputs give the same answer. ``decision`` has the types (found here too), ``screen`` the filters that need
 nothing live, ``rank`` the order. Must not know wires, and reads a prompt only where a rule searches it.
 
-Each deployment is a candidate, or is rejected with the first code that applies in this order: OPERATION, RETIRED,
-DENIED, NOT_ASKED, CREDENTIAL, CAPABILITY, LIMIT, BREAKER, UNKNOWN_PRICE, COST, LATENCY, UNKNOWN_QUALITY, QUALITY.
+Each deployment is a candidate, or is rejected with the first ``Code`` that applies, in the order in which they stand.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from adapters.ir import MediaRequest, Tier
-from policies.catalog import Catalog, Deployment
+from policies.catalog import Catalog
 from policies.classify import Traits
-from policies.decision import Candidate, Code, Decision, Health, HealthView, Rejection, Rewrite
+from policies.decision import Candidate, Code, Decision, Health, HealthView, Rejection, Rewrite, Session
 from policies.explain import no_candidate, share
 from policies.match import NO_RULE, Policy, Rule, first_match
 from policies.rank import Wish, rank
-from policies.screen import Sheet, Terms, screen, sheet
+from policies.screen import Admission, Sheet, Terms, days_left, screen, sheet
+from policies.session import notes_on, resume, rewrite_of
 
-__all__ = ["Candidate", "Code", "Decision", "Health", "HealthView", "Rejection", "Rewrite", "decide"]
+__all__ = ["Candidate", "Code", "Decision", "Health", "HealthView", "Rejection", "Rewrite", "Session", "decide"]
 
 ROUTED = frozenset(("", "auto", "muxel/auto"))  # model names that leave the choice to the policy
 SAFER = {Tier.DRAFT: Tier.STANDARD, Tier.STANDARD: Tier.PREMIUM, Tier.PREMIUM: Tier.PREMIUM}
 REASON_LENGTH = 200
 DAY = 86_400  # seconds
+ENDS_SOON = 30  # days before a model retires, from which it is told
 
 
 def decide(
@@ -37,33 +38,47 @@ def decide(
     now: float,
     *,
     credentials: Container[str] | None = None,
+    session: Session | None = None,
 ) -> Decision:
     """Which deployments to try, in order, and why not the others. Never raises.
 
     ``now`` is seconds since the epoch, for retirement dates. ``credentials`` holds the names of the providers with a
-    usable key, None for all of them; a provider that needs no key need not be in it. The tier is the caller's, else
-    the rule's, else the one the traits hint at, else the policy's; rules are matched with the tier known before them.
+    usable key, None for all of them; a provider that needs no key need not be in it. ``session`` is what the caller's
+    token says; without one, the session asked for is a mere name. The tier is the caller's, else the rule's, else the
+    one the traits hint at, else the policy's; rules are matched with the tier known before them.
     """
     hinted = traits.tier or policy.default_tier
     rule = first_match(policy, request, traits, request.ask.tier or hinted) or NO_RULE
     tier = request.ask.tier or rule.tier or hinted
+    held = rule.session or policy.session
+    if held.consistency == "none":
+        session = None
+    elif session is None and request.ask.session:
+        session = Session(request.ask.session)
+    request = resume(request, session)
     named = _named(request, policy, catalog)
-    tasks, floor = _floor(traits, policy, rule, tier, named)
+    doubt = policy.doubt.action if traits.confidence < policy.doubt.min_confidence else ""
+    tasks = _tasks(traits, doubt)
+    # Who names the model, be it a rule's ``use`` or a caller's pin, answers for its quality: then there is no floor.
+    floor = 0.0 if rule.use or named.pinned is not None else _floor(policy, tier, doubt)
+    day = int(now // DAY)
     if rule.refuse:
         shown = _refused(catalog, rule)
     else:
         cost = _tightest(request.ask.max_cost, rule.ceilings.cost_usd, policy.ceilings.cost_usd)
-        keyless = _keyless(catalog, credentials)
-        terms = Terms(rule, tasks, floor, cost, named.pinned, keyless, int(now // DAY))
-        shown = sheet(screen(policy, catalog), request, terms)
+        likeness = session.model if session and held.consistency == "reference" else None
+        admission = Admission(rule, named.pinned, likeness, _keyless(catalog, credentials), day)
+        shown = sheet(screen(policy, catalog), request, Terms(admission, tuple(sorted(tasks)), floor, cost))
     candidates, rejected = _sift(shown, _latency_ceiling(request, policy, rule), health)
-    wish = _wish(request, policy, rule, tier, shown.preferred, named.preferred)
+    wish = _wish(request, policy, rule, tier, shown.preferred, named.preferred, session)
     ordered = rank(candidates, wish)
+    chosen = ordered[0] if ordered else None
+    notes = (*notes_on(session, chosen, rejected), *_ending(chosen, day))
     judged = _judged(traits, tier, tasks, floor)
-    reason = f"{judged}: {ordered[0].why}" if ordered else _nothing(rejected, named, rule)
+    reason = "; ".join((f"{judged}: {chosen.why}", *notes)) if chosen else _nothing(rejected, named, rule)
     return Decision(
         candidates=ordered,
-        rejected=tuple(rejected),
+        rejected=rejected,
         traits=traits,
         tier=tier,
         floor=floor,
@@ -75,7 +90,11 @@ def decide(
         mark=rule.mark,
         tasks=tasks,
         unknown_model=named.unknown,
-        rewrite=rule.rewrite,
+        rewrite=rule.rewrite or rewrite_of(session, policy),
+        doubt=doubt,
+        session=session,
+        token=held.token and held.consistency != "none",
+        notes=notes,
     )
 
 
@@ -102,21 +121,17 @@ def _named(request: MediaRequest, policy: Policy, catalog: Catalog) -> _Named:
     return _Named(preferred=found)
 
 
-def _floor(traits: Traits, policy: Policy, rule: Rule, tier: Tier, named: _Named) -> tuple[tuple[str, ...], float]:
-    """The tasks and the floor to clear: of every plausible task, or of the next tier up, where there is doubt.
+def _tasks(traits: Traits, doubt: str) -> tuple[str, ...]:
+    """Those whose quality has to do: every plausible one, where there is doubt and the policy says so."""
+    if doubt != "everyPlausibleTask":
+        return (traits.task,)
+    plausible = [task for task, _ in traits.tasks] or [traits.runner_up or traits.task]
+    return tuple(dict.fromkeys((traits.task, *plausible)))
 
-    Who names the model, be it a rule's ``use`` or a caller's pin, answers for its quality: then there is no floor.
-    """
-    tasks: tuple[str, ...] = (traits.task,)
+
+def _floor(policy: Policy, tier: Tier, doubt: str) -> float:
     floor = policy.tiers[tier].floor
-    if traits.confidence < policy.doubt.min_confidence:
-        if policy.doubt.action == "saferTier":
-            floor = max(floor, policy.tiers[SAFER[tier]].floor)
-        else:
-            plausible = [task for task, _ in traits.tasks] or [traits.runner_up or traits.task]
-            tasks = tuple(dict.fromkeys((traits.task, *plausible)))
-    waived = rule.use is not None or named.pinned is not None
-    return tasks, 0.0 if waived else floor
+    return max(floor, policy.tiers[SAFER[tier]].floor) if doubt == "saferTier" else floor
 
 
 def _wish(
@@ -126,6 +141,7 @@ def _wish(
     tier: Tier,
     by_rule: frozenset[str],
     by_caller: frozenset[str],
+    session: Session | None,
 ) -> Wish:
     """A rule's preference goes before the caller's, what both prefer before either."""
     ask = request.ask
@@ -139,7 +155,9 @@ def _wish(
         max_extra=policy.max_extra,
         pictures=request.n,
         max_latency=None if ask.priority == "low" else ask.max_latency,
-        session=ask.session,
+        session=session.name if session else "",
+        model=session.model if session else "",
+        tolerance=(rule.session or policy.session).tolerance,
         places=places,
     )
 
@@ -168,39 +186,32 @@ def _keyless(catalog: Catalog, credentials: Container[str] | None) -> frozenset[
 
 def _refused(catalog: Catalog, rule: Rule) -> Sheet:
     detail = f"refused by rule {rule.name}"
-    barred = tuple(Rejection(deployment, Code.DENIED, detail) for deployment in catalog.deployments)
-    return Sheet(sound=(), poor=(), dear=(), barred=barred, preferred=frozenset())
+    rejected = tuple(Rejection(deployment, Code.DENIED, detail) for deployment in catalog.deployments)
+    return Sheet(sound=(), rejected=rejected, preferred=frozenset())
 
 
-def _sift(shown: Sheet, latency: float | None, health: HealthView) -> tuple[list[Candidate], list[Rejection]]:
+def _sift(shown: Sheet, latency: float | None, health: HealthView) -> tuple[Sequence[Candidate], tuple[Rejection, ...]]:
     """Adds what is live. The latency ceiling is held against the expected time, p50; p95 is the speed premium's."""
+    if latency is None and not health:
+        return shown.sound, shown.rejected
     candidates: list[Candidate] = []
-    rejected: list[Rejection] = []
+    halted: list[Rejection] = []
     for candidate in shown.sound:
-        known = health.get(candidate.deployment.id)
-        if rejection := _halted(candidate.deployment, known, latency):
-            rejected.append(rejection)
+        deployment = candidate.deployment
+        known = health.get(deployment.id)
+        p50 = candidate.p50
+        if known:
+            if not known.available:
+                halted.append(Rejection(deployment, Code.BREAKER, known.detail or "breaker open"))
+                continue
+            p50, p95 = known.p50 or p50, known.p95 or candidate.p95
+            candidate = Candidate._make((*candidate[:5], p50, p95, "", known.success, candidate.task))
+        if latency is not None and p50 > latency:
+            numbers = (p50, latency)
+            halted.append(Rejection(deployment, Code.LATENCY, "p50 %.1f s > ceiling %.1f s", numbers, p50 - latency))
         else:
-            candidates.append(_measured(candidate, known) if known else candidate)
-    rejected += [_halted(one.deployment, health.get(one.deployment.id), latency) or one for one in shown.poor]
-    rejected += [_halted(one.deployment, health.get(one.deployment.id), None) or one for one in shown.dear]
-    return candidates, [*rejected, *shown.barred]
-
-
-def _halted(deployment: Deployment, known: Health | None, latency: float | None) -> Rejection | None:
-    if known and not known.available:
-        return Rejection(deployment, Code.BREAKER, known.detail or "breaker open")
-    p50 = (known and known.p50) or deployment.p50
-    if latency is not None and p50 > latency:
-        detail = f"p50 {p50:.1f} s > ceiling {latency:.1f} s"
-        return Rejection(deployment, Code.LATENCY, detail, p50 - latency)
-    return None
-
-
-def _measured(candidate: Candidate, known: Health) -> Candidate:
-    """With what live traffic says in place of the catalog's latency. The busiest line of all, hence ``_make``."""
-    p50, p95 = known.p50 or candidate.p50, known.p95 or candidate.p95
-    return Candidate._make((*candidate[:5], p50, p95, candidate.why, known.success))
+            candidates.append(candidate)
+    return candidates, (*halted, *shown.rejected)
 
 
 # --------------------------------------------------------------------------------- the reason, without a caller's words
@@ -209,6 +220,13 @@ def _measured(candidate: Candidate, known: Health) -> Candidate:
 def _judged(traits: Traits, tier: Tier, tasks: tuple[str, ...], floor: float) -> str:
     asked = f"floor {share(floor)}" if floor > 0 else "without a floor"
     return f"{' or '.join(tasks)} {traits.confidence:.2f}, {tier.value} {asked}"
+
+
+def _ending(chosen: Candidate | None, day: int) -> tuple[str, ...]:
+    left = days_left(chosen.deployment.model, day) if chosen else None
+    if chosen is None or left is None or left > ENDS_SOON:
+        return ()
+    return (f"{chosen.deployment.model.id} retires on {chosen.deployment.model.retires}",)
 
 
 def _nothing(rejected: Iterable[Rejection], named: _Named, rule: Rule) -> str:

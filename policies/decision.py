@@ -14,21 +14,25 @@ from policies.classify import Traits
 
 
 class Code(StrEnum):
-    """Why a deployment was not eligible. Stable: dashboards and tests name them."""
+    """Why a deployment was not eligible, the first that applies in this order. Stable: dashboards and tests name them.
+
+    What passes stands last, so that it is told only of deployments that would be tried but for it.
+    """
 
     OPERATION = "operation"  # cannot do this operation
-    CAPABILITY = "capability"  # mask, references, transparency, LoRAs, SVG it cannot take
-    LIMIT = "limit"  # size, aspect, prompt length beyond it
     RETIRED = "retired"
     DENIED = "denied"  # allow / deny / require / avoid of the policy or rule
     NOT_ASKED = "not_asked"  # the caller pinned another model
+    SESSION = "session"  # takes no references, which the session is to be held together by
     CREDENTIAL = "credential"  # no key is configured for the provider
-    BREAKER = "breaker"
+    CAPABILITY = "capability"  # mask, references, transparency, LoRAs, SVG it cannot take
+    LIMIT = "limit"  # size, aspect, prompt length beyond it
     UNKNOWN_PRICE = "unknown_price"  # under a ceiling, an unknown price is over it
     COST = "cost"
-    LATENCY = "latency"
     UNKNOWN_QUALITY = "unknown_quality"
     QUALITY = "quality"  # lower quartile under the floor
+    BREAKER = "breaker"
+    LATENCY = "latency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Health:
 
     available: bool = True  # the breaker would admit a call
     detail: str = ""  # why not, for the record
-    p50: float | None = None  # seconds, measured; None: too few samples
+    p50: float | None = None  # seconds, measured; None: never
     p95: float | None = None
     success: float | None = None  # share of attempts that succeeded
 
@@ -59,15 +63,23 @@ class Candidate(NamedTuple):
     p25: float | None
     p50: float  # seconds, measured or else the prior
     p95: float
-    why: str  # a short clause for people: "cheapest of 9 at $0.030"
+    why: str  # of the first: a short clause for people, "cheapest of 9 at $0.030"
     success: float | None = None  # measured share of attempts that succeeded
+    task: str = ""  # whose score and p25 those are
 
 
 class Rejection(NamedTuple):
+    """``text`` has its numbers put in only for whoever reads ``detail``: hardly any rejection ever is."""
+
     deployment: Deployment
     code: Code
-    detail: str
+    text: str
+    numbers: tuple[float | str, ...] = ()
     excess: float = 0.0  # how far over the limit, in the limit's own unit: tells near misses from far ones
+
+    @property
+    def detail(self) -> str:
+        return self.text % self.numbers if self.numbers else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,19 @@ class Rewrite:
     prompt_prefix: str = ""
     prompt_suffix: str = ""
     negative_prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a caller's session has settled with its first frame; empty where nothing is settled yet."""
+
+    name: str = ""  # the caller's: what picks a model where none is settled, or where that one cannot be had
+    model: str = ""  # by its id in the catalog
+    seed: int | None = None
+    style: str = ""  # the rule whose rewrite it was given
+    style_urls: tuple[str, ...] = ()  # of its style references
+    digest: str = ""  # of its references
+    strayed: bool = False  # this request comes with other references than those
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +122,7 @@ class Decision:
     tasks: tuple[str, ...] = ()  # whose floor had to be cleared; more than one: the classifier was in doubt
     unknown_model: str = ""  # the caller insists on a model the catalog does not have; as the caller wrote it
     rewrite: Rewrite | None = None
+    doubt: str = ""  # what the policy does about it, where the classifier was in doubt
+    session: Session | None = None  # the one the request belongs to, unless they are ignored
+    token: bool = False  # the caller is to be given one
+    notes: tuple[str, ...] = ()  # what is worth knowing beside the reason: a session that left its model, ...

@@ -5,13 +5,17 @@ the decision holds and decides nothing. Never sees a prompt.
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from typing import Any
 
 from policies.decision import Candidate, Code, Decision, Rejection
 
 NEAREST = 3  # rejections shown for each code
 
+_DOUBTS = {
+    "everyPlausibleTask": "all of them",
+    "saferTier": "the floor of the next tier up",
+    "ignore": "taken for certain",
+}
 _CODES = {code: position for position, code in enumerate(Code)}
 
 
@@ -29,9 +33,10 @@ def explain(decision: Decision) -> tuple[str, ...]:
     elif decision.candidates:
         first, *others = decision.candidates
         lines.append(f"chosen     {_candidate(first)}: {first.why}")
-        lines += [f"fallback   {_candidate(other)}: {other.why}" for other in others]
+        lines += [f"fallback   {_candidate(other)}: {_clears(other, decision.floor)}" for other in others]
     else:
         lines.append(f"chosen     none: {no_candidate_summary(decision)}")
+    lines += [f"note       {note}" for note in decision.notes]
     lines += [] if decision.refusal else _rejected(decision.rejected)
     return tuple(lines)
 
@@ -55,15 +60,15 @@ def no_candidate(rejected: Iterable[Rejection]) -> str:
         return "no deployment is eligible: the catalog is empty"
     counts = []
     for code, group in sorted(groups.items(), key=lambda item: (-len(item[1]), _CODES[item[0]])):
-        details = {rejection.detail for rejection in group}
-        counts.append(f"{len(group)} {code.value}" + (f" ({details.pop()})" if len(details) == 1 else ""))
+        alike = all(one.text == group[0].text and one.numbers == group[0].numbers for one in group)
+        counts.append(f"{len(group)} {code.value}" + (f" ({group[0].detail})" if alike else ""))
     return "no deployment is eligible: " + ", ".join(counts)
 
 
 def as_dict(decision: Decision, policy_hash: str, decide_us: float) -> dict[str, Any]:
     """The stable JSON shape of ``muxel explain --json``; keys are only ever added. ``decide_us`` in microseconds."""
     traits = decision.traits
-    ordered = [_as_dict(candidate) for candidate in decision.candidates]
+    ordered = [_as_dict(candidate, decision.floor) for candidate in decision.candidates]
     return {
         "traits": {
             "task": traits.task,
@@ -76,12 +81,14 @@ def as_dict(decision: Decision, policy_hash: str, decide_us: float) -> dict[str,
         "tier": decision.tier.value,
         "floor": decision.floor,
         "floor_tasks": list(decision.tasks),
+        "doubt": decision.doubt,
         "policy": decision.policy,
         "rule": decision.rule,
         "objective": decision.objective,
         "reason": decision.reason,
         "refusal": decision.refusal,
         "unknown_model": decision.unknown_model,
+        "notes": list(decision.notes),
         "chosen": ordered[0] if ordered else None,
         "fallbacks": ordered[1:],
         "rejected": [
@@ -98,7 +105,7 @@ def _names(one: Candidate | Rejection) -> dict[str, str]:
     return {"model": deployment.model.id, "provider": deployment.provider.name, "deployment": deployment.id}
 
 
-def _as_dict(candidate: Candidate) -> Mapping[str, Any]:
+def _as_dict(candidate: Candidate, floor: float) -> Mapping[str, Any]:
     return {
         **_names(candidate),
         "price_usd": candidate.price_usd,
@@ -107,7 +114,7 @@ def _as_dict(candidate: Candidate) -> Mapping[str, Any]:
         "p25": candidate.p25,
         "p50": candidate.p50,
         "p95": candidate.p95,
-        "why": candidate.why,
+        "why": candidate.why or _clears(candidate, floor),
     }
 
 
@@ -123,7 +130,7 @@ def _traits(decision: Decision) -> str:
 def _floor(decision: Decision) -> str:
     if decision.floor <= 0:
         return "no floor"
-    doubt = " (in doubt: all of them)" if len(decision.tasks) > 1 else ""
+    doubt = f" (in doubt: {_DOUBTS[decision.doubt]})" if decision.doubt else ""
     return f"p25 of at least {share(decision.floor)} for {' and '.join(decision.tasks)}{doubt}"
 
 
@@ -136,6 +143,12 @@ def _candidate(candidate: Candidate) -> str:
     price = "unknown price" if candidate.price_usd is None else f"${candidate.price_usd:.3f}"
     about = "about " if candidate.price_estimated and candidate.price_usd is not None else ""
     return f"{candidate.deployment.id} at {about}{price}, p50 {candidate.p50:.1f} s"
+
+
+def _clears(candidate: Candidate, floor: float) -> str:
+    if floor <= 0 or candidate.p25 is None:
+        return "no floor to clear"
+    return f"p25 {share(candidate.p25)} clears {share(floor)} for {candidate.task}"
 
 
 def _rejected(rejected: Iterable[Rejection]) -> list[str]:
@@ -153,5 +166,7 @@ def _rejected(rejected: Iterable[Rejection]) -> list[str]:
 
 def _by_code(rejected: Iterable[Rejection]) -> dict[Code, list[Rejection]]:
     """In the order of the codes."""
-    ordered = sorted(rejected, key=lambda rejection: _CODES[rejection.code])
-    return {code: list(group) for code, group in groupby(ordered, key=lambda rejection: rejection.code)}
+    groups: dict[Code, list[Rejection]] = {}
+    for rejection in rejected:
+        groups.setdefault(rejection.code, []).append(rejection)
+    return {code: groups[code] for code in _CODES if code in groups}

@@ -11,6 +11,7 @@ takes the place of the shipped model with the same id, whatever its document is 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files as resources
 from itertools import islice
 from typing import Any
@@ -118,12 +119,15 @@ def _shipped_files() -> dict[str, bytes]:
 
 def _read(reading: _Reading, name: str, content: str | bytes, shipped: bool) -> None:
     """Adds every document of ours in one file, also those inside a ConfigMap manifest."""
-    parsed = parse(name, content)
+    parsed = _parse_once(name, content) if shipped else parse(name, content)
     _note(reading, parsed)
     for document in parsed.documents:
         if _take(reading, document, shipped) == CONFIG_MAP:
             for text, origin in _entries(document, content):
                 _read_entry(reading, name, text, origin)
+
+
+_parse_once = lru_cache(maxsize=64)(parse)  # what is shipped is most of what is read, and never changes
 
 
 def _read_entry(reading: _Reading, name: str, text: str, origin: Origin) -> None:

@@ -50,7 +50,14 @@ class Weights:
 @dataclass(frozen=True, slots=True)
 class Doubt:
     min_confidence: float
-    action: str  # everyPlausibleTask | saferTier
+    action: str  # everyPlausibleTask | saferTier | ignore
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTerms:
+    consistency: str  # model | reference | none
+    tolerance: float  # share by which a model may be worse than the best and still be kept for a name
+    token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class Rule:
     tier: Tier | None
     objective: str
     ceilings: Ceilings
+    session: SessionTerms | None
     rewrite: Rewrite | None
     refuse: str
     mark: str
@@ -119,6 +127,7 @@ NO_RULE = Rule(
     tier=None,
     objective="",
     ceilings=Ceilings(),
+    session=None,
     rewrite=None,
     refuse="",
     mark="",
@@ -138,6 +147,7 @@ class Policy:
     default_tier: Tier
     ceilings: Ceilings
     doubt: Doubt
+    session: SessionTerms
     allow: Selector | None
     deny: Selector | None
     rules: tuple[Rule, ...]
@@ -173,6 +183,7 @@ def compile_policy(document: schema.RoutingPolicy) -> Policy:
         default_tier=spec.default_tier,
         ceilings=Ceilings(**spec.ceilings.model_dump()),
         doubt=Doubt(**spec.on_doubt.model_dump()),
+        session=SessionTerms(**spec.session.model_dump()),
         allow=compile_selector(spec.allow),
         deny=compile_selector(spec.deny),
         rules=tuple(_rule(rule, f"spec.rules[{index}]") for index, rule in enumerate(spec.rules)),
@@ -200,6 +211,7 @@ def _rule(rule: schema.Rule, where: str) -> Rule:
         tier=rule.tier,
         objective=rule.objective or "",
         ceilings=Ceilings(**rule.ceilings.model_dump()) if rule.ceilings else Ceilings(),
+        session=SessionTerms(**rule.session.model_dump()) if rule.session else None,
         rewrite=Rewrite(**rule.rewrite.model_dump()) if rule.rewrite else None,
         refuse=rule.refuse or "",
         mark=rule.mark or "",

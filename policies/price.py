@@ -25,7 +25,7 @@ def price(request: MediaRequest, deployment: Deployment) -> float | None:
     if request.references:
         calls = -(-request.n // deployment.limits.max_images)
         usd += calls * len(request.references) * (formula.per_reference + formula.reference_megapixel)
-    return usd
+    return usd * formula.priority.get(request.ask.priority, 1.0)
 
 
 def formula_for(request: MediaRequest, deployment: Deployment) -> Price | None:
@@ -51,6 +51,8 @@ def _picture(formula: Price, request: MediaRequest) -> float:
             return _by_size(formula, request)
         case "resolution":
             return _by_resolution(formula, request)
+        case "second":
+            return formula.table[0][2] * (request.duration or formula.seconds)
         case _:  # image
             return formula.table[0][2]
 

@@ -2,20 +2,19 @@
 
 ``decide`` hands over the candidates and gets them back in the order to try them. Every scale is absolute: what one
 candidate is worth never depends on which others survived, so removing a loser cannot change the winner. The exceptions
-are asked for: a speed premium is a share of the cheapest price, a session may keep a choice near the best. Must not
-reject anything.
+are asked for: a speed premium is a share of the cheapest price, a session keeps its model, or one near the best. Must
+not reject anything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from math import inf, log
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from policies.decision import Candidate
 from policies.match import Weights
-
-NEAR = 0.10  # share by which a candidate may be worse than the best and still be kept for a session
 
 # ``hybrid`` rates cost and latency on logarithmic scales between these, 1 at the first and 0 at the second. They span
 # a small picture on a cheap host to a long video, so that a rate never has to be clamped in practice.
@@ -32,7 +31,9 @@ class Wish(NamedTuple):
     max_extra: float  # share ``cheapest`` may pay more for a candidate that meets ``max_latency``
     pictures: int = 1
     max_latency: float | None = None  # seconds, asked for by the caller
-    session: str = ""
+    session: str = ""  # the caller's name for it
+    model: str = ""  # that the session has settled on
+    tolerance: float = 0.0  # share by which a candidate may be worse than the best and still be a session's choice
     places: Mapping[str, int] = {}
 
     def place(self, candidate: Candidate) -> int:
@@ -40,7 +41,6 @@ class Wish(NamedTuple):
 
 
 LAST = 3  # the place of a deployment nobody prefers
-LAST_ROUND = 1_000_000
 
 Amount = Callable[[Candidate], float]  # what an objective minimises
 
@@ -48,7 +48,8 @@ Amount = Callable[[Candidate], float]  # what an objective minimises
 def rank(candidates: Sequence[Candidate], wish: Wish) -> tuple[Candidate, ...]:
     """The order to try them in. The first one's ``why`` then says why it is first.
 
-    Ties go to the lower price, then to the lower p50, then keep the order given, which is best quality first.
+    Ties go to the lower price, then to the lower p50, then keep the order given, which is best quality first. The model
+    of a session goes before what anybody prefers, with all its deployments.
     """
     if not candidates:
         return ()
@@ -57,14 +58,26 @@ def rank(candidates: Sequence[Candidate], wish: Wish) -> tuple[Candidate, ...]:
     ordered.sort(key=_price)
     if amount is not _price:
         ordered.sort(key=amount)
-    if wish.places:
-        ordered.sort(key=wish.place)
-    lead = [one for one in ordered if wish.place(one) == wish.place(ordered[0])] if wish.places else ordered
+    model = _session_model(ordered, wish, amount) if wish.session or wish.model else ""
+
+    stands: dict[str, tuple[bool, int]] = {}  # by id, the lowest first; empty where all are equal
+    if model or wish.places:
+        stands = {one.deployment.id: (one.deployment.model.id != model, wish.place(one)) for one in ordered}
+        ordered.sort(key=lambda one: stands[one.deployment.id])
+    lead = _foremost(ordered, stands) if stands else ordered
     quick = _worth_the_premium(lead, wish)
-    pool = quick or lead
-    first = _kept_for(wish.session, pool, amount) if wish.session else pool[0]
-    why = _why(first, wish, len(lead), premium=bool(quick), kept=first is not pool[0])
-    return _spread([first._replace(why=why), *(one for one in ordered if one is not first)], wish)
+    first = (quick or lead)[0]
+    why = _why(first, wish, len(lead), premium=bool(quick), model=model)
+    spread = _spread([first._replace(why=why), *(one for one in ordered if one is not first)])
+    if stands:
+        spread.sort(key=lambda one: stands[one.deployment.id])
+    return tuple(spread)
+
+
+def _foremost(ordered: list[Candidate], stands: Mapping[str, Any]) -> list[Candidate]:
+    """Those that stand lowest; who is not listed stands last."""
+    best = min(stands.get(one.deployment.id, LAST) for one in ordered)
+    return [one for one in ordered if stands.get(one.deployment.id, LAST) == best]
 
 
 # ---------------------------------------------------------------------------------------------------------- objectives
@@ -121,23 +134,32 @@ def _worth_the_premium(lead: Sequence[Candidate], wish: Wish) -> list[Candidate]
     return [one for one in lead if one.p95 <= asked and _price(one) <= most]
 
 
-def _kept_for(session: str, pool: Sequence[Candidate], amount: Amount) -> Candidate:
-    """The session's own choice among those about as good as the best: small changes of prices do not change it."""
+def _session_model(ordered: list[Candidate], wish: Wish, amount: Amount) -> str:
+    """The model the session has settled on, where it is there; else the session's own choice among those about as good
+    as the best, which small changes of prices do not change."""
+    if wish.model and any(one.deployment.model.id == wish.model for one in ordered):
+        return wish.model
+    if not wish.session:
+        return ""
+    lead = _foremost(ordered, wish.places) if wish.places else ordered
+    pool = _worth_the_premium(lead, wish) or lead
     best = amount(pool[0])
-    near = [one for one in pool if amount(one) <= best + abs(best) * NEAR]
-    return max(near, key=lambda one: _weight(session, one.deployment.id))
+    near = {one.deployment.model.id for one in pool if amount(one) <= best + abs(best) * wish.tolerance}
+    return max(near, key=lambda model: _weight(wish.session, model))
 
 
-def _weight(session: str, deployment: str) -> bytes:
-    """Rendezvous hashing: each session ranks deployments in its own way, whatever else is in the catalog."""
-    return blake2b(f"{session}\0{deployment}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _weight(session: str, model: str) -> bytes:
+    """Rendezvous hashing: each session ranks models in its own way, whatever else is in the catalog."""
+    return blake2b(f"{session}\0{model}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _why(first: Candidate, wish: Wish, among: int, *, premium: bool, kept: bool) -> str:
+def _why(first: Candidate, wish: Wish, among: int, *, premium: bool, model: str) -> str:
     price = "an unknown price" if first.price_usd is None else f"${first.price_usd:.3f}"
-    of = f"of {among} preferred" if wish.places and wish.place(first) != LAST else f"of {among}"
-    if kept:
-        return f"near the {_SUPERLATIVES[wish.objective]} {of} and kept for the session, at {price}"
+    of = f"of {among}"
+    if model:
+        of += " with the session's model"
+    elif first.deployment.id in wish.places:
+        of += " preferred"
     if premium:
         return f"cheapest {of} to meet {wish.max_latency:g} s, at {price}"
     match wish.objective:
@@ -151,26 +173,26 @@ def _why(first: Candidate, wish: Wish, among: int, *, premium: bool, kept: bool)
             return f"cheapest {of} at {price}"
 
 
-_SUPERLATIVES = {"cheapest": "cheapest", "hybrid": "highest utility", "fastest": "fastest", "best": "best"}
-
-
 # --------------------------------------------------------------------------------------------------------- falling back
 
 
-def _spread(ordered: Sequence[Candidate], wish: Wish) -> tuple[Candidate, ...]:
+def _spread(ordered: Sequence[Candidate]) -> list[Candidate]:
     """In rounds: each provider's first candidate in the order given, then each one's second, and so on.
 
     When a deployment fails its whole provider is the likely reason, so the next attempt goes elsewhere. The second
-    deployment of one model at one provider waits until the end. Preferred deployments stay before all others.
+    deployment of one model at one provider waits until the end.
     """
+    rounds: list[list[Candidate]] = []
+    again: list[Candidate] = []
     hosted: dict[str, list[str]] = {}
-    turns: list[int] = []
     for one in ordered:
         deployment = one.deployment
         models, model = hosted.setdefault(deployment.provider.name, []), deployment.model.id
-        turns.append(LAST_ROUND if model in models else len(models))
+        if model in models:
+            again.append(one)
+            continue
+        if len(models) == len(rounds):
+            rounds.append([])
+        rounds[len(models)].append(one)
         models.append(model)
-    spread = [ordered[index] for index in sorted(range(len(turns)), key=turns.__getitem__)]
-    if wish.places:
-        spread.sort(key=wish.place)
-    return tuple(spread)
+    return [*chain.from_iterable(rounds), *again]

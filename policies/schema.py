@@ -79,11 +79,22 @@ class PerResolution(Document):
     default: Literal["512", "1K", "2K", "4K"] = "1K"
 
 
+class PerSecond(Document):
+    """A price for each second of video; without a length asked for, ``default`` seconds are charged."""
+
+    unit: Literal["second"]
+    usd: Dollars
+    default: Seconds = 5.0
+
+
 class Price(Document):
     """What one call costs. No price block at all means unknown, which is never taken for free."""
 
-    formula: PerImage | PerMegapixel | PerSize | PerResolution = Field(discriminator="unit")
+    formula: PerImage | PerMegapixel | PerSize | PerResolution | PerSecond = Field(discriminator="unit")
     per_reference: Dollars = Field(default=0.0, description="added for each reference picture")
+    priority: dict[Literal["low", "high"], Dollars] = Field(
+        default={}, description="times the price for a request of that priority, where this host sells one: {low: 0.5}"
+    )
     estimated: bool = Field(default=False, description="sources disagree, or a figure had to be derived")
     source: str = Field(min_length=1)
     as_of: date
@@ -126,6 +137,13 @@ class Limits(Document):
     max_aspect: float = Field(default=100.0, ge=1, description="longest edge over shortest")
 
 
+class Lora(Document):
+    """A fine-tune: where its weights are, and how strongly they are laid over the model."""
+
+    path: str = Field(min_length=1, description="a URL, or an id the host knows")
+    scale: float = 1.0
+
+
 class Deployment(Document):
     """One model at one provider."""
 
@@ -139,6 +157,12 @@ class Deployment(Document):
     latency: Latency | None = None
     limits: Limits | None = Field(default=None, description="replaces the model's limits whole")
     options: dict[str, Any] = Field(default={}, description="how this deployment is spoken to; the keys are its wire's")
+    loras: tuple[Lora, ...] = Field(
+        default=(),
+        description="laid over the model in every call: a house style. Give it a model entry of its own and a rule that"
+        " sends it what is the brand's: {match: {caller: [acme-*]}, use: {models: [acme-style]}}. While that entry has"
+        " no quality nothing else goes there: what has no score clears no floor",
+    )
     region: str = ""
 
 
@@ -182,7 +206,7 @@ class KeyRef(Document):
         default=None, description="as the cloud's own libraries find it: workload identity, ..."
     )
     region: str = Field(default="", min_length=1, description="AWS: the region that is signed for")
-    service: str = Field(default="bedrock", min_length=1, description="AWS: the service that is signed for")
+    service: str = Field(default="", min_length=1, description="AWS: the service that is signed for; bedrock if unsaid")
 
     @model_validator(mode="before")
     @classmethod
@@ -275,10 +299,30 @@ class Ceilings(Document):
 
 
 class Doubt(Document):
-    """Below ``minConfidence`` a candidate must clear the floor of every plausible task, or of the next tier up."""
+    """Below ``minConfidence`` a candidate must clear the floor of every plausible task, or that of the next tier up;
+    or the likeliest task is taken for certain."""
 
     min_confidence: Share = 0.6
-    action: Literal["everyPlausibleTask", "saferTier"] = "everyPlausibleTask"
+    action: Literal["everyPlausibleTask", "saferTier", "ignore"] = "everyPlausibleTask"
+
+
+class Session(Document):
+    """What keeps the frames of a storyboard alike: requests with the same ``x-muxel-session``, which is a name of the
+    caller's or the token it was given. A name alone keeps its model as long as that is about as good as the best."""
+
+    consistency: Literal["model", "reference", "none"] = Field(
+        default="model",
+        description="the model of the first frame while it is eligible, and then another one (model), or another one"
+        " that takes reference pictures (reference); none: sessions are ignored",
+    )
+    tolerance: float = Field(
+        default=0.1, ge=0, description="share by which a model may be worse than the best and still be a name's choice"
+    )
+    token: bool = Field(
+        default=False,
+        description="answer with a sealed x-muxel-session for the caller to send next: it holds the model whatever the"
+        " prices, and brings back seed, rewrite and style references where a request has none of its own",
+    )
 
 
 class Selector(Document):
@@ -331,6 +375,7 @@ class Rule(Document):
     tier: Tier | None = None
     objective: Objective | None = None
     ceilings: Ceilings | None = None
+    session: Session | None = Field(default=None, description="in place of the policy's, whole")
     rewrite: Rewrite | None = None
     refuse: str | None = Field(default=None, description="answer the caller with this message and spend nothing")
     mark: str | None = Field(default=None, description="a label for trace and audit")
@@ -388,6 +433,7 @@ class PolicySpec(Document):
     default_tier: Tier = Tier.STANDARD
     ceilings: Ceilings = Ceilings()
     on_doubt: Doubt = Doubt()
+    session: Session = Session()
     allow: Selector | None = None
     deny: Selector | None = None
     rules: tuple[Rule, ...] = ()

@@ -1,8 +1,8 @@
 """The hard filters that need nothing live, and the price: what a request's shape decides of every deployment.
 
-``decide`` asks for a ``Sheet`` and adds breakers and measured latency. Prompts differ, shapes hardly do, so everything
-here is worked out once for each shape and kept; without that a decision takes ten times as long. The caches are bounded
-and hold pure results. Must not look at health, and must not order anything.
+``decide`` asks for a ``Sheet`` and takes from it what breakers and measured latency forbid. Prompts differ, shapes
+hardly do, so everything here is worked out once for each shape and kept; without that a decision takes ten times as
+long. The caches are bounded and hold pure results. Must not look at health, and must not order anything.
 """
 
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from datetime import date
 from typing import NamedTuple, TypeVar
 
 from adapters.ir import MediaRequest, Operation
-from policies.catalog import Catalog, Deployment, Limits
+from policies.catalog import Catalog, Deployment, Model
 from policies.decision import Candidate, Code, Rejection
 from policies.match import Policy, Rule
 from policies.price import formula_for, price
@@ -33,7 +33,8 @@ class Shape(NamedTuple):
     size: tuple[int, int] | None
     aspect: tuple[int, int] | None
     resolution: str
-    quality: str
+    duration: float | None
+    priority: str
     references: int
     style_references: int
     loras: int
@@ -43,25 +44,30 @@ class Shape(NamedTuple):
     prompt_step: int  # how many of the catalog's prompt limits the prompt is beyond
 
 
+class Admission(NamedTuple):
+    """Who may be asked at all, whatever it can do."""
+
+    rule: Rule
+    pinned: frozenset[str] | None  # these deployments, by id, and no others; None: no pin
+    likeness: str | None  # only what takes references, and this model whether or not it does; None: no such demand
+    keyless: frozenset[str]  # the providers without a usable key
+    day: int  # since 1970-01-01
+
+
 class Terms(NamedTuple):
     """What is asked of a deployment beside doing the work."""
 
-    rule: Rule
+    admission: Admission
     tasks: tuple[str, ...]  # the lower quartile of each must reach the floor
     floor: float  # 0 asks for nothing, not even a score
     ceiling: float | None  # dollars for the whole request
-    pinned: frozenset[str] | None  # these deployments, by id, and no others; None: no pin
-    keyless: frozenset[str]  # the providers without a usable key
-    day: int  # since 1970-01-01
 
 
 class Sheet(NamedTuple):
     """Every deployment of the catalog, once, and what stands against it as far as the shape decides."""
 
     sound: tuple[Candidate, ...]  # best quality first, then by id; with the catalog's latency
-    poor: tuple[Rejection, ...]  # UNKNOWN_QUALITY, QUALITY: told only where BREAKER and LATENCY do not apply
-    dear: tuple[Rejection, ...]  # UNKNOWN_PRICE, COST: told only where BREAKER does not apply
-    barred: tuple[Rejection, ...]
+    rejected: tuple[Rejection, ...]
     preferred: frozenset[str]  # by the rule, by id
 
 
@@ -72,10 +78,11 @@ class _Offer(NamedTuple):
 
 
 class _Grade(NamedTuple):
-    poor: Rejection | None
+    """Of the task it is weakest at; score and p25 are None where that one was never measured."""
+
     score: float | None
     p25: float | None
-    why: str
+    task: str
 
 
 @dataclass(slots=True)
@@ -86,9 +93,10 @@ class Screen:
     catalog: Catalog
     prompt_limits: tuple[int, ...]  # all different ones of the catalog, rising
     unable: dict[Operation, tuple[Rejection, ...]] = field(default_factory=dict)
-    bars: dict[tuple[Operation, Rule, int], tuple[Rejection | None, ...]] = field(default_factory=dict)
+    bars: dict[tuple[Operation, Admission], tuple[Rejection | None, ...]] = field(default_factory=dict)
     offers: dict[Shape, tuple[_Offer, ...]] = field(default_factory=dict)
-    grades: dict[tuple[Operation, tuple[str, ...], float], tuple[_Grade, ...]] = field(default_factory=dict)
+    grades: dict[tuple[Operation, tuple[str, ...]], tuple[_Grade, ...]] = field(default_factory=dict)
+    poor: dict[tuple[Operation, tuple[str, ...], float], dict[str, Rejection]] = field(default_factory=dict)
     sheets: dict[tuple[Shape, Terms], Sheet] = field(default_factory=dict)
 
 
@@ -113,7 +121,8 @@ def sheet(screen: Screen, request: MediaRequest, terms: Terms) -> Sheet:
         request.size,
         request.aspect,
         request.resolution,
-        request.quality,
+        request.duration,
+        request.ask.priority,
         len(request.references),
         len(request.style_references),
         len(request.loras),
@@ -137,38 +146,30 @@ def _kept(cache: dict[Key, Value], key: Key, build: Callable[[], Value], room: i
 
 def _join(screen: Screen, request: MediaRequest, shape: Shape, terms: Terms) -> Sheet:
     """Joins columns that are each kept for what they alone depend on: most new sheets are new only in one of them."""
-    operation, rule = request.operation, terms.rule
+    operation, admission = request.operation, terms.admission
     able = screen.catalog.by_operation.get(operation, ())
     unable = _kept(screen.unable, operation, lambda: _unable(screen.catalog, operation))
-    bars = _kept(
-        screen.bars,
-        (operation, rule, terms.day),
-        lambda: tuple(_retired(one, terms.day) or _denied(one, screen.policy, rule) for one in able),
-    )
+    bars = _kept(screen.bars, (operation, admission), lambda: _bars(screen, able, admission))
     offers = _kept(screen.offers, shape, lambda: _offers(able, request, shape))
     grades = _kept(
-        screen.grades,
-        (operation, terms.tasks, terms.floor),
-        lambda: tuple(_grade(one, terms.tasks, terms.floor) for one in able),
+        screen.grades, (operation, terms.tasks), lambda: tuple(_grade(one.model, terms.tasks) for one in able)
     )
+    # By id, filled as they are met: most deployments are poor for most requests, and new sheets say the same of them.
+    poor = _kept(screen.poor, (operation, terms.tasks, terms.floor), dict)
+    floor, ceiling = terms.floor, terms.ceiling
     sound: list[Candidate] = []
-    poor: list[Rejection] = []
-    dear: list[Rejection] = []
-    barred = list(unable)
-    for one, bar, offer, grade in zip(able, bars, offers, grades, strict=True):
-        if rejection := bar or _not_asked(one, terms.pinned) or _without_key(one, terms.keyless) or offer.unfit:
-            barred.append(rejection)
-        elif rejection := _too_dear(one, offer.price, terms.ceiling):
-            dear.append(rejection)
-        elif rejection := grade.poor:
-            poor.append(rejection)
+    rejected = list(unable)
+    for one, barred, (unfit, usd, estimated), grade in zip(able, bars, offers, grades, strict=True):
+        if rejection := barred or unfit or (ceiling is not None and _too_dear(one, usd, ceiling)):
+            rejected.append(rejection)
+        elif floor > 0 and (grade.p25 is None or grade.p25 < floor):
+            rejected.append(poor.get(one.id) or poor.setdefault(one.id, _too_poor(one, grade, floor)))
         else:
-            numbers = (offer.price, offer.estimated, grade.score, grade.p25, one.p50, one.p95)
-            sound.append(Candidate(one, *numbers, grade.why))
+            sound.append(Candidate(one, usd, estimated, grade.score, grade.p25, one.p50, one.p95, "", None, grade.task))
     sound.sort(key=lambda one: (-(one.score or 0.0), one.deployment.id))
-    prefers = rule.prefer or (lambda one: False)
-    preferred = frozenset(one.deployment.id for one in sound if prefers(one.deployment))
-    return Sheet(tuple(sound), tuple(poor), tuple(dear), tuple(barred), preferred)
+    prefers = admission.rule.prefer
+    preferred = frozenset(one.deployment.id for one in sound if prefers(one.deployment)) if prefers else frozenset()
+    return Sheet(tuple(sound), tuple(rejected), preferred)
 
 
 # -------------------------------------------------------------------------------------------- who may be asked at all
@@ -183,14 +184,31 @@ def _unable(catalog: Catalog, operation: Operation) -> tuple[Rejection, ...]:
     )
 
 
-def _retired(deployment: Deployment, day: int) -> Rejection | None:
-    retires = deployment.model.retires
-    if retires is None or day < (retires - date(1970, 1, 1)).days:
-        return None
-    return Rejection(deployment, Code.RETIRED, f"since {retires.isoformat()}")
+def days_left(model: Model, day: int) -> int | None:
+    """Until the model retires: 0 or less where it has. None: no date is known. ``day`` counts from 1970-01-01."""
+    return None if model.retires is None else (model.retires - date(1970, 1, 1)).days - day
 
 
-def _denied(deployment: Deployment, policy: Policy, rule: Rule) -> Rejection | None:
+def _bars(screen: Screen, able: tuple[Deployment, ...], admission: Admission) -> tuple[Rejection | None, ...]:
+    return tuple(_barred(one, screen.policy, admission) for one in able)
+
+
+def _barred(deployment: Deployment, policy: Policy, admission: Admission) -> Rejection | None:
+    rule, pinned, likeness, keyless, day = admission
+    left = days_left(deployment.model, day)
+    if left is not None and left <= 0:
+        return Rejection(deployment, Code.RETIRED, f"since {deployment.model.retires}")
+    if denied := _denied(deployment, policy, rule):
+        return Rejection(deployment, Code.DENIED, denied)
+    if pinned is not None and deployment.id not in pinned:
+        return Rejection(deployment, Code.NOT_ASKED, "another model was asked for")
+    if likeness not in (None, deployment.model.id) and not deployment.limits.max_references:
+        return Rejection(deployment, Code.SESSION, "takes no references to keep the session's look by")
+    provider = deployment.provider.name
+    return Rejection(deployment, Code.CREDENTIAL, f"no key for {provider}") if provider in keyless else None
+
+
+def _denied(deployment: Deployment, policy: Policy, rule: Rule) -> str:
     lists = (
         (policy.allow, True, "not in allow of the policy"),
         (policy.deny, False, "in deny of the policy"),
@@ -198,21 +216,7 @@ def _denied(deployment: Deployment, policy: Policy, rule: Rule) -> Rejection | N
         (rule.require, True, f"not in require of rule {rule.name}"),
         (rule.avoid, False, f"in avoid of rule {rule.name}"),
     )
-    for selects, wanted, detail in lists:
-        if selects is not None and selects(deployment) is not wanted:
-            return Rejection(deployment, Code.DENIED, detail)
-    return None
-
-
-def _not_asked(deployment: Deployment, pinned: frozenset[str] | None) -> Rejection | None:
-    if pinned is None or deployment.id in pinned:
-        return None
-    return Rejection(deployment, Code.NOT_ASKED, "another model was asked for")
-
-
-def _without_key(deployment: Deployment, keyless: frozenset[str]) -> Rejection | None:
-    provider = deployment.provider.name
-    return Rejection(deployment, Code.CREDENTIAL, f"no key for {provider}") if provider in keyless else None
+    return next((why for selects, wanted, why in lists if selects and selects(deployment) is not wanted), "")
 
 
 # --------------------------------------------------------------------------------------- capability, limits and price
@@ -222,21 +226,23 @@ def _offers(able: tuple[Deployment, ...], request: MediaRequest, shape: Shape) -
     size, prompt = request.dimensions(), len(request.prompt)
     offers = []
     for one in able:
-        unfit = _incapable(one, shape) or _beyond(one, size, prompt)
-        formula = formula_for(request, one)
-        offers.append(_Offer(unfit, price(request, one), formula is not None and formula.estimated))
+        if unfit := _incapable(one, shape) or _beyond(one, size, prompt):
+            offers.append(_Offer(unfit, None, False))
+        else:
+            formula = formula_for(request, one)
+            offers.append(_Offer(None, price(request, one), formula is not None and formula.estimated))
     return tuple(offers)
 
 
 def _incapable(deployment: Deployment, shape: Shape) -> Rejection | None:
     limits = deployment.limits
-    for name, given, most in (
-        ("references", shape.references, limits.max_references),
-        ("style references", shape.style_references, limits.max_style_references),
-        ("LoRAs", shape.loras, limits.max_loras),
-    ):
-        if given > most:
-            return Rejection(deployment, Code.CAPABILITY, f"{name} {given} > {most}")
+    loras = shape.loras + len(deployment.loras)
+    if shape.references > limits.max_references:
+        return _too_many(deployment, "references", shape.references, limits.max_references)
+    if shape.style_references > limits.max_style_references:
+        return _too_many(deployment, "style references", shape.style_references, limits.max_style_references)
+    if loras > limits.max_loras:
+        return _too_many(deployment, "LoRAs", loras, limits.max_loras)
     if shape.masked and not limits.mask:
         return Rejection(deployment, Code.CAPABILITY, "mask")
     if shape.transparent and not limits.transparent:
@@ -246,51 +252,54 @@ def _incapable(deployment: Deployment, shape: Shape) -> Rejection | None:
     return None
 
 
+def _too_many(deployment: Deployment, what: str, given: int, most: int) -> Rejection:
+    return Rejection(deployment, Code.CAPABILITY, "%s %d > %d", (what, given, most))
+
+
 def _beyond(deployment: Deployment, size: tuple[int, int] | None, prompt: int) -> Rejection | None:
     limits = deployment.limits
     if limits.max_prompt is not None and prompt > limits.max_prompt:
         # The length itself is left out: the rejection is kept for every prompt that is too long.
-        return Rejection(deployment, Code.LIMIT, f"prompt longer than {limits.max_prompt} characters")
-    detail = _ill_sized(*size, limits) if size else ""
-    return Rejection(deployment, Code.LIMIT, detail) if detail else None
-
-
-def _ill_sized(width: int, height: int, limits: Limits) -> str:
-    short, long = min(width, height), max(width, height)
-    if short < limits.min_edge:
-        return f"edge {short} < {limits.min_edge}"
-    if long > limits.max_edge:
-        return f"edge {long} > {limits.max_edge}"
-    if limits.max_pixels is not None and width * height > limits.max_pixels:
-        return f"pixels {width * height} > {limits.max_pixels}"
-    if long > short * limits.max_aspect:
-        return f"aspect {long / short:.2f} > {limits.max_aspect:.2f}"
-    return ""
-
-
-def _too_dear(deployment: Deployment, usd: float | None, ceiling: float | None) -> Rejection | None:
-    if ceiling is None:
+        return Rejection(deployment, Code.LIMIT, "prompt longer than %d characters", (limits.max_prompt,))
+    if size is None:
         return None
+    short, long, area = min(size), max(size), size[0] * size[1]
+    if short < limits.min_edge:
+        return Rejection(deployment, Code.LIMIT, "edge %d < %d", (short, limits.min_edge))
+    if long > limits.max_edge:
+        return Rejection(deployment, Code.LIMIT, "edge %d > %d", (long, limits.max_edge))
+    if limits.max_pixels is not None and area > limits.max_pixels:
+        return Rejection(deployment, Code.LIMIT, "pixels %d > %d", (area, limits.max_pixels))
+    if long > short * limits.max_aspect:
+        return Rejection(deployment, Code.LIMIT, "aspect %.2f > %.2f", (long / short, limits.max_aspect))
+    return None
+
+
+def _too_dear(deployment: Deployment, usd: float | None, ceiling: float) -> Rejection | None:
     if usd is None:
-        return Rejection(deployment, Code.UNKNOWN_PRICE, f"unknown price under a ceiling of ${ceiling:.3f}")
+        return Rejection(deployment, Code.UNKNOWN_PRICE, "unknown price under a ceiling of $%.3f", (ceiling,))
     if usd <= ceiling + ROUNDING:
         return None
-    return Rejection(deployment, Code.COST, f"${usd:.3f} > ceiling ${ceiling:.3f}", usd - ceiling)
+    return Rejection(deployment, Code.COST, "$%.3f > ceiling $%.3f", (usd, ceiling), usd - ceiling)
 
 
 # ------------------------------------------------------------------------------------------------------------- quality
 
 
-def _grade(deployment: Deployment, tasks: tuple[str, ...], floor: float) -> _Grade:
+def _grade(model: Model, tasks: tuple[str, ...]) -> _Grade:
     """Judged by the task it is weakest at; one task without a score leaves the whole unknown."""
-    known = [(score, task) for task in tasks if (score := deployment.model.quality_for(task)) is not None]
-    if len(known) < len(tasks):
-        unknown = next(task for task in tasks if deployment.model.quality_for(task) is None)
-        poor = Rejection(deployment, Code.UNKNOWN_QUALITY, f"no score for {unknown}") if floor > 0 else None
-        return _Grade(poor, None, None, "no floor to clear")
-    weakest, task = min(known, key=lambda pair: pair[0].p25)
-    if weakest.p25 < floor:
-        detail = f"p25 {weakest.p25:.3g} < floor {floor:.3g} for {task}"
-        return _Grade(Rejection(deployment, Code.QUALITY, detail, floor - weakest.p25), weakest.score, weakest.p25, "")
-    why = f"p25 {weakest.p25:.3g} clears {floor:.3g} for {task}" if floor > 0 else "no floor to clear"
-    return _Grade(None, weakest.score, weakest.p25, why)
+    weakest: _Grade | None = None
+    for task in tasks:
+        score = model.quality_for(task)
+        if score is None:
+            return _Grade(None, None, task)
+        if weakest is None or weakest.p25 is None or score.p25 < weakest.p25:
+            weakest = _Grade(score.score, score.p25, task)
+    return weakest or _Grade(None, None, "")
+
+
+def _too_poor(deployment: Deployment, grade: _Grade, floor: float) -> Rejection:
+    _, p25, task = grade
+    if p25 is None:
+        return Rejection(deployment, Code.UNKNOWN_QUALITY, "no score for %s", (task,))
+    return Rejection(deployment, Code.QUALITY, "p25 %.3g < floor %.3g for %s", (p25, floor, task), floor - p25)

@@ -38,9 +38,11 @@ from policies.decision import Code, Decision
 from policies.explain import as_dict, no_candidate_summary
 from policies.load import Config
 from policies.match import Policy
+from policies.session import resume
 from proxy.attempts import Limits
 from proxy.media import NotAPicture, finish
 from proxy.services import Services
+from proxy.sessions import HEADER, open_session, token
 from proxy.tasks import spawn
 from proxy.tracing import trace_ids
 from proxy.upstream import Chain, Driven
@@ -105,9 +107,10 @@ class Exchange:
         policy = self.policy(request)
         now, health = services.wall(), services.health.view(catalog, services.monotonic())
         keys = services.keyring.usable(catalog.providers, now)
+        session = open_session(request, services.sealer)
         begun = perf_counter_ns()
         traits = classify(request, services.lexicon)
-        decision = decide(request, traits, policy, catalog, health, now, credentials=keys)
+        decision = decide(request, traits, policy, catalog, health, now, credentials=keys, session=session)
         self.decide_us = (perf_counter_ns() - begun) / 1000
         services.metrics.decide_seconds.observe(self.decide_us / 1e6)
         services.tracing.decided(self.span, now, decision, self.config.hash)
@@ -257,6 +260,8 @@ class Exchange:
             headers["x-muxel-task"] = decision.traits.task
             headers["x-muxel-reason"] = decision.reason
             headers["Server-Timing"] = f"decide;dur={self.decide_us / 1000:.3f}"
+            if token := self._session(decision):
+                headers[HEADER] = token
             if decision.candidates:
                 _name(
                     headers, decision.candidates[0].deployment.model.id, decision.candidates[0].deployment.provider.name
@@ -268,6 +273,17 @@ class Exchange:
             if lost := self._lost(driven):
                 headers["x-muxel-dropped"] = ", ".join(lost)
         return headers
+
+    def _session(self, decision: Decision) -> str:
+        """The token for the caller's next frame, where the policy gives one and a picture is made."""
+        driven = self.driven
+        if not (decision.token and decision.candidates and self.request):
+            return ""
+        if driven is None:
+            return token(self.request, decision, decision.candidates[0], None, self.services.sealer)
+        if isinstance(driven.outcome, Failed):
+            return ""
+        return token(self.request, decision, driven.candidate, driven.outcome, self.services.sealer)
 
     def _lost(self, driven: Driven) -> tuple[str, ...]:
         """Everything of the request that did not come through as it was asked for."""
@@ -349,7 +365,8 @@ def _failure(failed: Failed, name: str) -> Failure:
 
 
 def _rewritten(request: MediaRequest, decision: Decision) -> MediaRequest:
-    """The request with what a rule adds to its prompt."""
+    """The request with what its session brings back, and what a rule adds to its prompt."""
+    request = resume(request, decision.session)
     if decision.rewrite is None:
         return request
     rewrite = decision.rewrite

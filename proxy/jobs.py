@@ -53,7 +53,11 @@ class Sealer:
 
     def secret(self, caller: str) -> bytes:
         """32 bytes that only this caller and every replica know: what its webhooks are signed with."""
-        return hmac.digest(self._key, b"webhooks of " + caller.encode(), "sha256")
+        return self.key_of("webhooks of " + caller)
+
+    def key_of(self, purpose: str) -> bytes:
+        """32 bytes that every replica knows, another key for each purpose."""
+        return hmac.digest(self._key, purpose.encode(), "sha256")
 
     def seal(self, job: Sealed, caller: str) -> str:
         fields = [

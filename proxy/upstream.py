@@ -172,6 +172,8 @@ class Chain:
         request, deployment = self.request, candidate.deployment
         if request.seed is None and calls.wire_of(deployment).needs_seed:
             request = replace(request, seed=secrets.randbelow(2**31))
+        if deployment.loras:
+            request = replace(request, loras=(*request.loras, *deployment.loras))
         ready = await calls.inputs(self.services, deployment, request, self.limits.deadline, attempt.span)
         if isinstance(ready, Failed):
             return ready

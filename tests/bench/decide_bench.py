@@ -1,8 +1,11 @@
-"""How long one decision takes, over a synthetic catalog of 130 deployments and requests of many shapes."""
+"""How long one decision takes, over a synthetic catalog of 130 deployments and requests of many shapes.
+
+The time is that of the thread: a decision waits for nothing, and what else runs on the machine is not its own.
+"""
 
 import gc
 import random
-from time import perf_counter_ns
+from time import thread_time_ns
 from typing import TypeVar
 
 from adapters.ir import Ask, MediaRequest, Operation, Tier
@@ -43,9 +46,9 @@ def _measure(questions: list[Question], rules: Policy, hosted: Catalog, health: 
     took = []
     gc.collect()
     for request, seen in questions:
-        start = perf_counter_ns()
+        start = thread_time_ns()
         decide(request, seen, rules, hosted, health, NOW, credentials=keys)
-        took.append((perf_counter_ns() - start) / 1000)
+        took.append((thread_time_ns() - start) / 1000)
     return took
 
 
@@ -78,7 +81,15 @@ def _catalog(chance: random.Random) -> Catalog:
             name, {"general": general, **quality}, vendor=f"vendor-{chance.randrange(8)}", operations=operations
         )
         usd = 0.002 * 4 ** (general * 5)
-        limits = Limits(4, chance.choice((0, 1, 8)), chance.random() < 0.3, chance.random() < 0.2, 4000, 64, 2048)
+        limits = Limits(
+            max_images=4,
+            max_references=chance.choice((0, 1, 8)),
+            mask=chance.random() < 0.3,
+            transparent=chance.random() < 0.2,
+            max_prompt=4000,
+            min_edge=64,
+            max_edge=2048,
+        )
         for host in chance.sample(range(HOSTS), chance.randint(1, 5)):
             cost = None if chance.random() < 0.05 else usd * chance.uniform(0.9, 1.2)
             deployments.append(deployment(made, f"host-{host}", cost, chance.uniform(1, 25), limits=limits))

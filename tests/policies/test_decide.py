@@ -15,12 +15,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
+from adapters.ir import Ask, Lora, Media, MediaRequest, Operation, Tier
 from policies import schema
 from policies.catalog import Catalog, Deployment, Limits
 from policies.classify import Traits
-from policies.decide import Code, Decision, Health, decide
+from policies.decide import Code, Decision, Health, Session, decide
 from policies.match import Policy
+from policies.session import resume
 from tests.policies.catalogs import catalog, deployment, model, policy, studio, traits
 
 HERE = Path(__file__).parent
@@ -105,16 +106,19 @@ FAULTS: dict[Code, dict[str, Any]] = {
     Code.RETIRED: {"model": {"retires": date(2026, 11, 20)}},
     Code.DENIED: {"policy": {"deny": {"providers": ["alpha"]}}},
     Code.NOT_ASKED: {"ask": {"model": "other"}},
+    Code.SESSION: {
+        "policy": {"session": {"consistency": "reference"}}, "ask": {"session": "s"}, "limits": {"max_references": 0}
+    },
     Code.CREDENTIAL: {"live": {"credentials": frozenset({"beta"})}},
     Code.CAPABILITY: {"request": {"references": (PICTURE, PICTURE)}},
     Code.LIMIT: {"request": {"size": (4096, 4096)}},
-    Code.BREAKER: {"live": {"health": {"one@alpha": Health(available=False, detail="open for 12 s")}}},
     Code.UNKNOWN_PRICE: {"usd": None, "ask": {"max_cost": 1.0}},
     Code.COST: {"ask": {"max_cost": 0.01}},
-    Code.LATENCY: {"ask": {"max_latency": 1.0}},
     Code.UNKNOWN_QUALITY: {"quality": {}},
     Code.QUALITY: {"quality": {"portrait": 0.1}},
-}
+    Code.BREAKER: {"live": {"health": {"one@alpha": Health(available=False, detail="open for 12 s")}}},
+    Code.LATENCY: {"ask": {"max_latency": 1.0}},
+}  # fmt: skip
 ORDER = list(FAULTS)
 
 
@@ -126,14 +130,15 @@ def _faulty(*faults: dict[str, Any]) -> Decision:
 
     quality = next((fault["quality"] for fault in faults if "quality" in fault), {"portrait": 0.6})
     usd = None if any("usd" in fault for fault in faults) else 0.03
-    one = deployment(model("one", quality, **joined("model")), "alpha", usd, limits=ABLE)
+    limits = replace(ABLE, **joined("limits"))
+    one = deployment(model("one", quality, **joined("model")), "alpha", usd, limits=limits)
     other = deployment(model("other", {"portrait": 0.6}), "beta", 0.02, limits=ABLE)
     request = replace(WORDS, **joined("request"), ask=Ask(**joined("ask")))
     return choose(request, policy(**joined("policy")), catalog(one, other), **joined("live"))
 
 
-def test_every_code_has_its_fault() -> None:
-    assert set(FAULTS) == set(Code)
+def test_every_code_has_its_fault_in_the_order_of_the_codes() -> None:
+    assert list(FAULTS) == list(Code)
 
 
 @pytest.mark.parametrize("code", ORDER)
@@ -205,6 +210,112 @@ def test_measured_latency_replaces_the_prior() -> None:
     health = {"a@alpha": Health(p50=2.5, p95=4.5, success=0.98), "b@beta": Health()}
     (chosen,) = choose(WORDS, policy(), among, health=health).candidates
     assert (chosen.p50, chosen.p95, chosen.success) == (2.5, 4.5, 0.98)
+
+
+def test_what_retires_within_a_month_is_told_with_the_choice_and_what_is_not_chosen_is_not() -> None:
+    ending = deployment(model("ending", {"portrait": 0.6}, retires=date(2026, 12, 20)), "alpha", 0.03)
+    lasting = deployment(model("lasting", {"portrait": 0.6}), "beta", 0.04)
+    told = choose(WORDS, policy(), catalog(ending, lasting))
+    assert told.notes == ("ending retires on 2026-12-20",)
+    assert told.reason.endswith("; ending retires on 2026-12-20")
+    assert choose(WORDS, policy(), catalog(ending, lasting), now=NOW - 86_400).notes == ()
+    assert choose(WORDS, policy(deny={"models": ["ending"]}), catalog(ending, lasting)).notes == ()
+
+
+def test_a_house_style_is_a_model_of_its_own_that_only_its_rule_reaches() -> None:
+    """Weights a deployment always applies count against what it can take, as those of the request do."""
+    weights = (Lora("https://weights.test/acme"),)
+    limits = Limits(max_loras=2)
+    style = replace(deployment(model("acme-style"), "alpha", 0.01, limits=limits), loras=weights)
+    among = catalog(style, deployment(model("plain", {"portrait": 0.6}), "beta", 0.03, limits=limits))
+    rules = policy(rules=[{"name": "house", "match": {"caller": ["acme-*"]}, "use": {"models": ["acme-style"]}}])
+    assert ids(choose(WORDS, rules, among)) == ["plain@beta"]
+    house = replace(WORDS, ask=Ask(caller="acme-shop"))
+    assert ids(choose(house, rules, among)) == ["acme-style@alpha"]
+    assert ids(choose(replace(house, loras=weights), rules, among)) == ["acme-style@alpha"]
+    full = choose(replace(house, loras=weights * 2), rules, among)
+    assert (full.rejected[-1].code, full.rejected[0].detail) == (Code.DENIED, "LoRAs 3 > 2")
+
+
+# ----------------------------------------------------------------------------------------------------------- sessions
+
+SETTLED = Session(model="canvas-2", seed=7, style="house", style_urls=("https://pictures.test/look.png",))
+HOUSE = {"name": "house", "match": {"task": ["food"]}, "rewrite": {"promptSuffix": ", in gouache"}}
+
+
+def test_a_session_keeps_its_model_where_another_would_be_chosen() -> None:
+    rules, best = policy(), policy(objective="best")
+    assert choose(WORDS, best, studio()).candidates[0].deployment.model.id == "vision-x"
+    for one in (rules, best):
+        decision = choose(WORDS, one, studio(), session=Session(model="canvas-2"))
+        assert [candidate.deployment.model.id for candidate in decision.candidates][:3] == ["canvas-2"] * 3
+        assert decision.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "live", "note"),
+    [
+        ({"deny": {"models": ["glyph-3"]}}, {}, "the session left glyph-3: denied, in deny of the policy"),
+        ({"ceilings": {"costUsd": 0.04}}, {}, "the session left glyph-3: cost, $0.045 > ceiling $0.040"),
+        (
+            {"tiers": {"standard": {"floor": 0.1}}},
+            {"health": {"glyph-3@gamma": Health(available=False, detail="open for 12 s")}},
+            "the session left glyph-3: breaker, open for 12 s",
+        ),
+    ],
+)
+def test_a_session_that_had_to_leave_its_model_says_why(spec: dict[str, Any], live: dict[str, Any], note: str) -> None:
+    rules = policy(**{"tiers": {"standard": {"floor": 0.2}}, **spec})
+    decision = choose(WORDS, rules, studio(), session=Session(model="glyph-3"), **live)
+    assert decision.candidates
+    assert decision.notes == (note,)
+    assert note in decision.reason
+
+
+def test_a_model_that_left_the_catalog_is_told_and_so_are_other_references() -> None:
+    decision = choose(WORDS, policy(), studio(), session=Session(model="gone", strayed=True))
+    assert decision.notes == (
+        "the session left gone: no longer in the catalog",
+        "other references than those the session began with",
+    )
+
+
+def test_a_session_held_by_references_goes_only_where_references_are_taken() -> None:
+    rules = policy(session={"consistency": "reference"}, tiers={"standard": {"floor": 0.1}})
+    for session in (Session("s"), Session(model="canvas-2")):
+        taking = choose(WORDS, rules, studio(), session=session)
+        assert ids(taking)
+        assert all(one.deployment.limits.max_references for one in taking.candidates)
+        assert codes(taking)["swift-1@alpha"] is Code.SESSION
+    own = choose(WORDS, rules, studio(), session=Session(model="swift-1"))
+    assert ids(own)[0].startswith("swift-1@"), "its own model may go without"
+
+
+def test_a_session_brings_back_the_rewrite_and_the_look_of_its_first_frame() -> None:
+    able = Limits(max_style_references=1)
+    among = catalog(
+        deployment(model("one", {"portrait": 0.6}), "alpha", 0.01),
+        deployment(model("canvas-2", {"portrait": 0.6}), "beta", 0.03, limits=able),
+    )
+    rules = policy(rules=[HOUSE])
+    decision = choose(WORDS, rules, among, session=SETTLED)
+    assert ids(decision) == ["canvas-2@beta"], "the other one cannot take the style reference"
+    assert (decision.rule, decision.rewrite and decision.rewrite.prompt_suffix) == ("", ", in gouache")
+    resumed = resume(WORDS, decision.session)
+    assert (resumed.seed, [media.url for media in resumed.style_references]) == (7, list(SETTLED.style_urls))
+    own = replace(WORDS, seed=1, style_references=(PICTURE,))
+    assert resume(own, decision.session) == own
+
+
+def test_a_rule_has_its_own_sessions_and_may_have_none() -> None:
+    rules = policy(
+        session={"token": True},
+        rules=[{"name": "loose", "match": {"task": ["food"]}, "session": {"consistency": "none"}}],
+    )
+    assert choose(WORDS, rules, studio(), session=SETTLED).token
+    loose = choose(WORDS, rules, studio(), traits("food"), session=SETTLED)
+    assert (loose.token, loose.session, loose.rewrite) == (False, None, None)
+    assert ids(loose) == ids(choose(WORDS, rules, studio(), traits("food")))
 
 
 def test_a_session_stays_where_it_is_when_a_deployment_it_did_not_use_goes() -> None:
@@ -312,6 +423,7 @@ def test_each_deployment_is_either_a_candidate_or_rejected_exactly_once(
     decision = choose(request, _standard(floor, objective, rules=rules), among, health=health)
     seen = [*ids(decision), *(rejection.deployment.id for rejection in decision.rejected)]
     assert sorted(seen) == sorted(one.id for one in among.deployments)
+    assert all(rejection.code in Code and rejection.detail for rejection in decision.rejected)
 
 
 @given(catalogs(), requests(), SHARES, OBJECTIVES)
@@ -366,6 +478,40 @@ def test_an_unknown_price_is_never_chosen_under_a_ceiling(
     for candidate in choose(request, _standard(floor, objective, ceilings={"costUsd": ceiling}), among).candidates:
         assert candidate.price_usd is not None
         assert candidate.price_usd <= ceiling + 1e-6
+
+
+SESSIONS = st.builds(Session, st.sampled_from(("", "s", "t")), st.sampled_from(("", "m0", "m1", "m2", "gone")))
+
+
+@given(catalogs(), requests(), SHARES, OBJECTIVES, SESSIONS, st.sampled_from(("model", "reference")))
+def test_a_session_never_leaves_its_model_while_that_is_eligible(
+    among: Catalog, request: MediaRequest, floor: float, objective: str, session: Session, consistency: str
+) -> None:
+    rules = _standard(
+        floor, objective, session={"consistency": consistency}, rules=[{"name": "r", "prefer": {"models": ["m1"]}}]
+    )
+    decision = choose(request, rules, among, session=session)
+    models = [one.deployment.model.id for one in decision.candidates]
+    if session.model in models:
+        assert models[: models.count(session.model)] == [session.model] * models.count(session.model)
+        assert decision.notes == ()
+    elif session.model and models:
+        assert decision.notes[0].startswith(f"the session left {session.model}: ")
+
+
+@given(catalogs(), SHARES, OBJECTIVES, st.text(min_size=1, max_size=8))
+def test_a_name_keeps_its_model_when_another_that_was_not_the_best_goes(
+    among: Catalog, floor: float, objective: str, name: str
+) -> None:
+    rules = _standard(floor, objective)
+    best = choose(WORDS, rules, among).candidates
+    request = replace(WORDS, ask=Ask(session=name))
+    kept = choose(request, rules, among).candidates
+    if not kept:
+        return
+    staying = {best[0].deployment.model.id, kept[0].deployment.model.id}
+    rest = catalog(*(one for one in among.deployments if one.model.id in staying))
+    assert choose(request, rules, rest).candidates[0].deployment is kept[0].deployment
 
 
 @given(catalogs(), SHARES, OBJECTIVES)

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.ir import Ask, Media, MediaRequest, Operation
 from policies.catalog import Catalog
-from policies.decide import Decision, decide
+from policies.decide import Decision, Session, decide
 from policies.explain import as_dict, explain, no_candidate_summary
 from tests.policies.catalogs import catalog, policy, studio, traits
 
@@ -54,6 +54,27 @@ def test_doubt_rule_mark_and_estimates_are_told() -> None:
     assert lines[1] == "tier       standard: p25 of at least 0.35 for portrait and food (in doubt: all of them)"
     assert lines[2] == "policy     test, rule house (mark campaign), objective cheapest"
     assert lines[3].startswith("chosen     vision-x@delta at about $0.130")
+
+
+@pytest.mark.parametrize(
+    ("action", "floor"),
+    [
+        ("saferTier", "p25 of at least 0.5 for portrait (in doubt: the floor of the next tier up)"),
+        ("ignore", "p25 of at least 0.35 for portrait (in doubt: taken for certain)"),
+    ],
+)
+def test_what_is_done_about_doubt_is_told(action: str, floor: str) -> None:
+    rules = policy(onDoubt={"minConfidence": 0.6, "action": action})
+    decision = decide(WORDS, traits("portrait", 0.4, "food"), rules, studio(), {}, NOW)
+    assert explain(decision)[1] == f"tier       standard: {floor}"
+    assert as_dict(decision, "", 1.0)["doubt"] == action
+
+
+def test_a_session_that_left_its_model_is_told() -> None:
+    decision = decide(WORDS, traits(), policy(), studio(), {}, NOW, session=Session(model="canvas-1"))
+    note = "the session left canvas-1: retired, since 2026-09-01"
+    assert f"note       {note}" in explain(decision)
+    assert as_dict(decision, "", 1.0)["notes"] == [note]
 
 
 def test_a_refusal_is_all_there_is_to_tell() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.ir import Media, MediaRequest, Operation
+from adapters.ir import Ask, Media, MediaRequest, Operation
 from policies.catalog import Credential, Deployment, Limits, Model, Price, Provider
 from policies.price import formula_for, price
 
@@ -16,6 +16,7 @@ FLUX = Price("megapixel", (("first", 0, 0.03), ("extra", 0, 0.015)), reference_m
 SIZES = Price("size", (("1024x1024", 1_048_576, 0.04), ("1024x1536", 1_572_864, 0.05), ("1536x1024", 1_572_864, 0.06)))
 CLASSES = Price("resolution", (("1K", 1024**2, 0.1), ("2K", 2048**2, 0.13), ("4K", 4096**2, 0.24)), default="2K")
 REFERENCED = Price("image", (("image", 0, 0.04),), per_reference=0.01)
+SECONDS = Price("second", (("second", 0, 0.1),), seconds=5.0)
 FREE = Price("image", (("image", 0, 0.0),))
 
 PICTURE = Media(url="https://example.com/a.png")
@@ -77,10 +78,19 @@ def ask(operation: Operation = Operation.GENERATE, references: int = 0, **fields
         (CLASSES, ask(size=(1536, 1024)), 0.13),
         (CLASSES, ask(size=(8192, 8192)), 0.24),
         (REFERENCED, ask(references=3), 0.07),
+        (SECONDS, ask(Operation.VIDEO_GENERATE), 0.5),
+        (SECONDS, ask(Operation.VIDEO_GENERATE, duration=8.0, n=2), 1.6),
     ],
 )
 def test_a_formula_gives_what_the_provider_charges(formula: Price, request_: MediaRequest, usd: float) -> None:
     assert price(request_, deployment(formula)) == pytest.approx(usd)
+
+
+@pytest.mark.parametrize(("priority", "usd"), [("", 0.14), ("normal", 0.14), ("low", 0.07), ("high", 0.14)])
+def test_a_priority_has_its_price_where_the_host_sells_one(priority: str, usd: float) -> None:
+    formula = replace(REFERENCED, priority={"low": 0.5})
+    asked = ask(references=2, n=3, ask=Ask(priority=priority))
+    assert price(asked, deployment(formula, max_images=4)) == pytest.approx(usd)
 
 
 def test_an_unknown_price_is_never_free() -> None:

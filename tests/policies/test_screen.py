@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from adapters.ir import MediaRequest, Operation
 from policies.match import NO_RULE
-from policies.screen import ROOM, SCREENS, Screen, Sheet, Terms, screen, sheet
+from policies.screen import ROOM, SCREENS, Admission, Screen, Sheet, Terms, screen, sheet
 from tests.policies.catalogs import policy, studio
 
 WORDS = MediaRequest(Operation.GENERATE, prompt="a lighthouse")
-TERMS = Terms(NO_RULE, ("portrait",), 0.35, None, None, frozenset(), 20_000)
+ANYBODY = Admission(NO_RULE, None, None, frozenset(), 20_000)
+TERMS = Terms(ANYBODY, ("portrait",), 0.35, None)
 
 
 def test_a_sheet_is_made_once_for_all_prompts_of_a_shape() -> None:
@@ -18,6 +19,7 @@ def test_a_sheet_is_made_once_for_all_prompts_of_a_shape() -> None:
     assert sheet(kept, replace(WORDS, prompt="x" * 1_001), TERMS) is not first, "beyond the limit of one deployment"
     assert sheet(kept, replace(WORDS, n=2), TERMS) is not first
     assert sheet(kept, WORDS, TERMS._replace(floor=0.36)) is not first
+    assert sheet(kept, replace(WORDS, quality="high", style_references=()), TERMS) is first, "no formula reads them"
 
 
 def test_screens_are_kept_for_a_pair_and_only_a_few_of_them() -> None:
@@ -32,10 +34,13 @@ def test_screens_are_kept_for_a_pair_and_only_a_few_of_them() -> None:
 
 def test_no_cache_outgrows_its_room() -> None:
     kept = screen(policy(), studio())
-    seen: list[Sheet] = [sheet(kept, WORDS, TERMS._replace(floor=n / 10_000, day=n)) for n in range(ROOM * 2 + 1)]
+    seen: list[Sheet] = []
+    for n in range(ROOM * 2 + 1):
+        terms = Terms(ANYBODY._replace(day=n), (f"task {n}",), n / 10_000, None)
+        seen.append(sheet(kept, replace(WORDS, n=n + 1), terms))
     assert len({id(one) for one in seen}) == len(seen)
-    assert _sizes(kept) == {"sheets": 1, "grades": 1, "bars": 1, "offers": 1, "unable": 1}
+    assert _sizes(kept) == {"sheets": 1, "grades": 1, "bars": 1, "offers": 1, "poor": 1, "unable": 1}
 
 
 def _sizes(kept: Screen) -> dict[str, int]:
-    return {name: len(getattr(kept, name)) for name in ("sheets", "grades", "bars", "offers", "unable")}
+    return {name: len(getattr(kept, name)) for name in ("sheets", "grades", "bars", "offers", "poor", "unable")}

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.trace import INVALID_SPAN
 
 from adapters.bfl import provider as bfl
-from adapters.ir import Cause, Done, Failed, Media, MediaRequest, Operation
+from adapters.ir import Cause, Done, Failed, Lora, Media, MediaRequest, Operation
 from adapters.replicate import provider as replicate
 from policies.catalog import Credential, Deployment, Limits, Model, Price, Provider
 from policies.decision import Candidate
@@ -85,6 +85,7 @@ async def run(
     request: MediaRequest = FOX,
     *,
     options: Mapping[str, Any] | None = None,
+    loras: tuple[Lora, ...] = (),
     seconds: float = 60.0,
     most: int = 1,
 ) -> Driven:
@@ -94,7 +95,7 @@ async def run(
     price = Price("image", (("image", 0, 1.0),))
     deployment = Deployment(
         "flux@host", model, provider, "acme/flux", model.operations, price=price, edit_price=None, p50=5.0, p95=9.0,
-        limits=Limits(max_images=most), options=options or {},
+        limits=Limits(max_images=most), options=options or {}, loras=loras,
     )  # fmt: skip
     candidate = Candidate(deployment, 1.0, False, None, None, 5.0, 9.0, "the only one")
     deadline = services.monotonic() + seconds
@@ -104,6 +105,18 @@ async def run(
 
 def paths(captured: Sequence[Captured]) -> list[str]:
     return [f"{call.method} {call.path}" for call in captured]
+
+
+async def test_the_weights_of_a_deployment_are_laid_over_its_model_beside_the_callers_own(services: Services) -> None:
+    request = replace(FOX, loras=(Lora("https://weights.test/mine", 0.5),))
+    made = {"data": [{"b64_json": b64encode(DOT).decode()}]}
+    async with capture(made) as (base, captured):
+        driven = await run(services, "together", base, request, loras=(Lora("https://weights.test/house"),))
+    assert isinstance(driven.outcome, Done)
+    assert captured[0].json()["image_loras"] == [
+        {"path": "https://weights.test/mine", "scale": 0.5},
+        {"path": "https://weights.test/house", "scale": 1.0},
+    ]
 
 
 # --------------------------------------------------------------------------------------------------------------- polls
