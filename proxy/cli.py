@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _check(verbs.add_parser("check", help="validate policies, catalogs, providers and manifests"))
     _explain(verbs.add_parser("explain", help="which model a prompt would get, and why"))
     _classify(verbs.add_parser("classify", help="what prompts are about, as JSON lines"))
+    _replay(verbs.add_parser("replay", help="what recorded or made-up traffic would have cost"))
     _models(verbs.add_parser("models", help="the catalog in force"))
     _wires(verbs.add_parser("wires", help="the HTTP dialects spoken, and what each can do"))
     return parser
@@ -140,6 +141,19 @@ def _classify(parser: argparse.ArgumentParser) -> None:
         "--in", dest="source", default="-", metavar="FILE.jsonl", help="JSON lines with a prompt; - is stdin"
     )
     parser.set_defaults(verb=_run("proxy.verbs.classify", "classify"))
+
+
+def _replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--traffic", required=True, metavar="FILE", help="recorded .jsonl, a .yaml spec, a shipped spec's name, or -"
+    )
+    _policy(parser)
+    parser.add_argument("--baseline", metavar="MODEL|USD", help="what every picture was bought at before")
+    parser.add_argument("--prices", metavar="FILE", help="a catalog to choose from instead, or a shipped one's name")
+    parser.add_argument("--providers", metavar="NAMES", help="those with a key, separated by commas; all unless said")
+    _json(parser)
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw what came of it")
+    parser.set_defaults(verb=_run("proxy.verbs.replay", "replay"))
 
 
 def _models(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,15 @@ from importlib import import_module
 from statistics import median
 from time import perf_counter_ns
 
-BENCHES = ("classify_bench", "decide_bench", "translate_bench", "path_bench", "proxy_bench", "start_bench")
+BENCHES = (
+    "classify_bench",
+    "decide_bench",
+    "translate_bench",
+    "path_bench",
+    "replay_bench",
+    "proxy_bench",
+    "start_bench",
+)
 
 
 def main(*wanted: str) -> None:
