@@ -21,7 +21,7 @@ from proxy.serve import Running, running
 from proxy.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # the catalog is in it, and Python 3.11 prints a task's result
 class World:
     """``muxel`` in front of a sandbox whose providers answer at once unless ``faults`` say otherwise."""
 

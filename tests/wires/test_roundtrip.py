@@ -85,7 +85,7 @@ async def returned(wire: Wire, request: MediaRequest, target: Target) -> tuple[M
 def test_what_is_written_is_read_back(operation: Operation, name: str) -> None:
     wire, target = WIRES[name], targets()[name, operation]
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(requests(operation))
     def holds(request: MediaRequest) -> None:
         first, dropped = asyncio.run(returned(wire, request, target))
