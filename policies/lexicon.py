@@ -9,13 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from adapters.ir import Operation, Tier
-from policies.weights import Weights, keep_tasks, load_weights
 
 GROUPS = ("image", "edit", "video")
 
@@ -53,7 +51,6 @@ class Group:
     substrings: Mapping[str, tuple[tuple[str, Entry], ...]]  # unspaced scripts, by first character, longest first
     families: Mapping[str, Votes]
     features: Mapping[str, Votes]
-    weights: Weights | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +104,13 @@ def split_words(text: str) -> list[str]:
 
 @cache
 def load_lexicon() -> Lexicon:
-    """The lexicon and weights shipped beside this module. For start-up: it takes some tenths of a second."""
+    """The lexicon shipped beside this module. For start-up: it takes some tenths of a second."""
     text = files("policies").joinpath("lexicon.yaml").read_text("utf-8")
-    return compile_lexicon(yaml.load(text, yaml.CSafeLoader), load_weights())
+    return compile_lexicon(yaml.load(text, yaml.CSafeLoader))
 
 
-def compile_lexicon(document: object, weights: Mapping[str, Weights] = MappingProxyType({})) -> Lexicon:
-    """``document`` is what YAML makes of a lexicon file, ``weights`` what was learned for its groups. Raises ValueError
-    naming the field that is wrong."""
+def compile_lexicon(document: object) -> Lexicon:
+    """``document`` is what YAML makes of a lexicon file. Raises ValueError naming the field that is wrong."""
     lexicon = _mapping(document, "lexicon")
     tasks = _mapping(lexicon.get("tasks"), "tasks")
     operations = _mapping(lexicon.get("operations", {}), "operations")
@@ -129,7 +125,7 @@ def compile_lexicon(document: object, weights: Mapping[str, Weights] = MappingPr
     ignored = frozenset(_texts(lexicon.get("ignored", []), "ignored"))
     negators = frozenset(_texts(negation.get("words", []), "negation.words"))
     steering = (",", *CLAUSE_ENDS, *negators)
-    groups = {name: _compile_group(name, lexicon, ignored, steering, weights.get(name)) for name in GROUPS}
+    groups = {name: _compile_group(name, lexicon, ignored, steering) for name in GROUPS}
     return Lexicon(
         groups={operation: groups[_group_of(operation)] for operation in Operation},
         operations={Operation(operation): task for operation, task in operations.items()},
@@ -147,9 +143,7 @@ def _group_of(operation: Operation) -> str:
     return "video" if operation.startswith("video.") else "edit"
 
 
-def _compile_group(
-    name: str, lexicon: Mapping[str, Any], ignored: frozenset[str], steering: Iterable[str], weights: Weights | None
-) -> Group:
+def _compile_group(name: str, lexicon: Mapping[str, Any], ignored: frozenset[str], steering: Iterable[str]) -> Group:
     where = f"groups.{name}"
     settings = _mapping(_mapping(lexicon.get("groups"), "groups").get(name), where)
     tasks = tuple(task for task, spec in lexicon["tasks"].items() if _task_group(spec, f"tasks.{task}") == name)
@@ -181,7 +175,6 @@ def _compile_group(
             feature: _votes(votes, tasks, lexicon, f"features.{feature}")
             for feature, votes in _mapping(lexicon.get("features", {}), "features").items()
         },
-        weights=keep_tasks(weights, tasks) if weights else None,
     )
 
 

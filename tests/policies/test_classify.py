@@ -52,7 +52,7 @@ def test_labelled_prompts_are_mostly_right() -> None:
 def test_traps_are_nearly_all_seen_through() -> None:
     traps = [case for case in read_prompts("prompts.jsonl") if "trap" in case]
     assert len(traps) >= 30
-    assert share_right(traps) >= 0.94
+    assert share_right(traps) >= 0.95
 
 
 def test_prompts_never_tuned_on_are_right_four_times_in_five() -> None:
