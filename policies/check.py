@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from adapters.ir import Operation
 from policies import schema
 from policies.compile import deployment_ids
+from policies.lexicon import as_heard
 from policies.parse import Document, Path
 from policies.problems import Problem, did_you_mean, excerpt
 from policies.validate import spell
@@ -90,6 +92,37 @@ def _list(data: object, key: str) -> list[object]:
 def check_provider(document: Document, provider: schema.Provider, wires: Mapping[str, WireFacts]) -> Iterator[Problem]:
     if provider.spec.wire not in wires:
         yield _unknown(document, ("spec", "wire"), "wire", provider.spec.wire, wires)
+
+
+# -------------------------------------------------------------------------------------------------------------- lexicon
+
+
+def check_lexicon(document: Document, lexicon: schema.TaskLexicon, shipped: Mapping[str, Any]) -> Iterator[Problem]:
+    """``shipped`` is lexicon.yaml: a task there is keeps its group, and says nothing twice."""
+    ignored = frozenset(shipped["ignored"])
+    for task, more in lexicon.spec.tasks.items():
+        path: Path = ("spec", "tasks", task)
+        known = shipped["tasks"].get(task)
+        if known is None and more.group is None:
+            yield document.problem(
+                path, f"{spell(path)} is a new task and needs a group: image, edit or video", key=True
+            )
+        elif known is not None and more.group not in (None, known["group"]):
+            yield document.problem((*path, "group"), f"{spell((*path, 'group'))} must be {known['group']}, as shipped")
+        heard = (
+            {as_heard(phrase, ignored) for listed in known["phrases"].values() for phrase in listed} if known else set()
+        )
+        for weight, listed in document.data["spec"]["tasks"][task]["phrases"].items():
+            for index, phrase in enumerate(listed):
+                where = (*path, "phrases", weight, index)
+                try:
+                    key = as_heard(phrase, ignored)
+                except ValueError as error:
+                    yield document.problem(where, f"{spell(where)} {error}")
+                    continue
+                if key in heard:
+                    yield document.problem(where, f"{spell(where)} {excerpt(phrase)!r} is there already for this task")
+                heard.add(key)
 
 
 # -------------------------------------------------------------------------------------------------------------- models

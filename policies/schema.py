@@ -18,15 +18,18 @@ API_VERSION = "muxel.dev/v1alpha1"
 
 NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 SIZE = r"^[1-9]\d{0,4}x[1-9]\d{0,4}$"
+TASK = r"^[a-z][a-z0-9_]*$"
 URL = r"^https?://[^/]+(/.*)?[^/]$"
 SPELLING = {  # each pattern in words, for error messages
     NAME: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     SIZE: "a size such as 1024x1536",
+    TASK: "lower-case letters, digits and '_', beginning with a letter",
     URL: "an http or https URL without a slash at its end",
 }
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
+Phrase = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -448,8 +451,39 @@ class RoutingPolicy(Document):
     spec: PolicySpec = PolicySpec()
 
 
-KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider]] = {
+# --------------------------------------------------------------------------------------------------------- TaskLexicon
+
+
+class TaskPhrases(Document):
+    """A task of one's own, or more phrases for one that is shipped. Policies and the ``quality`` of models may name it
+    like any other; where a model has no quality for it, its ``general`` one counts."""
+
+    group: Literal["image", "edit", "video"] | None = Field(
+        default=None, description="among which operations' tasks it is; required for a task of one's own"
+    )
+    phrases: dict[Annotated[float, Field(ge=-5, le=5)], tuple[Phrase, ...]] = Field(
+        min_length=1,
+        description="what speaks for it, by weight: 5 names the task outright, 3 says it plainly, 1 hints, below 0 is"
+        " against it. Case, accents and a final s do not matter; the longest phrase at a place wins; each counts once",
+    )
+
+
+class TaskLexiconSpec(Document):
+    tasks: dict[Annotated[str, StringConstraints(pattern=TASK, max_length=63)], TaskPhrases] = Field(min_length=1)
+
+
+class TaskLexicon(Document):
+    """Adds to what the classifier listens for. Several may be in force; each task may stand in one of them."""
+
+    api_version: Literal["muxel.dev/v1alpha1"]
+    kind: Literal["TaskLexicon"]
+    metadata: Metadata
+    spec: TaskLexiconSpec
+
+
+KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider] | type[TaskLexicon]] = {
     "RoutingPolicy": RoutingPolicy,
     "ModelCatalog": ModelCatalog,
     "Provider": Provider,
+    "TaskLexicon": TaskLexicon,
 }

@@ -58,7 +58,7 @@ def explain(arguments: argparse.Namespace) -> int:
     if isinstance(config, int):
         return config
     policy = config.policies["default"]
-    lexicon = load_lexicon()
+    lexicon = config.lexicon()
     begun = time.perf_counter_ns()
     decision = decide(
         request, classify_request(request, lexicon), policy, config.catalog, {}, time.time(), credentials=None

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.ir import Operation
+from adapters.ir import MediaRequest, Operation
 from adapters.registry import WIRES as REGISTERED
+from policies.classify import classify
 from policies.load import Config, ConfigError, Problem, WireFacts, load_documents
 
 HERE = Path(__file__).parent
@@ -272,3 +273,47 @@ def test_the_shipped_documents_pass_where_a_users_would() -> None:
     folder = HERE.parents[1] / "policies"
     files = {str(file): file.read_bytes() for file in (*folder.glob("defaults/*.yaml"), *folder.glob("models/*.yaml"))}
     assert load_documents(files, facts, shipped=False).hash == shipped.hash
+
+
+TATTOOS = """
+apiVersion: muxel.dev/v1alpha1
+kind: TaskLexicon
+metadata: {name: studio}
+spec:
+  tasks:
+    tattoo:
+      group: image
+      phrases:
+        4: [tattoo flash, Tätowierung, 纹身]
+        2: [blackwork]
+    logo:
+      phrases: {5: [house mark]}
+"""
+
+
+def test_an_operator_adds_a_task_and_phrases_in_yaml_alone() -> None:
+    lexicon = read({"tattoos.yaml": TATTOOS}).lexicon()
+    prompts = {
+        "a page of tattoo flash, blackwork swallows": "tattoo",
+        "Tätowierung mit Rosen": "tattoo",
+        "龙的纹身": "tattoo",
+        "a house mark for our bakery": "logo",
+        "infographic about the water cycle": "infographic",
+    }
+    told = {prompt: classify(MediaRequest(Operation.GENERATE, prompt=prompt), lexicon).task for prompt in prompts}
+    assert told == prompts
+
+
+def test_a_task_of_ones_own_may_be_named_by_policies_and_models() -> None:
+    policy = """
+apiVersion: muxel.dev/v1alpha1
+kind: RoutingPolicy
+metadata: {name: studio}
+spec: {rules: [{name: ink, match: {task: [tattoo]}, tier: premium}]}
+"""
+    alone, both = (
+        read({"policy.yaml": policy.replace("tattoo]", "logo_vector]")}),
+        read({"t.yaml": TATTOOS, "p.yaml": policy}),
+    )
+    assert both.policies["studio"].rules[0].name == "ink"
+    assert both.hash != alone.hash
