@@ -148,7 +148,10 @@ def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iter
         yield from _check_limits(document, (*path, "limits"), host.limits)
     for key, price in (("price", host.price), ("editPrice", host.edit_price)):
         formula = price.formula if price else None
-        if isinstance(formula, schema.PerResolution) and formula.default not in formula.usd:
+        if (
+            isinstance(formula, schema.PerResolution | schema.PerResolutionSecond)
+            and formula.default not in formula.usd
+        ):
             where = (*path, key, "formula", "default")
             yield document.problem(where, f"{spell(where)} {formula.default} has no price in usd")
     if host.latency and host.latency.p95 < host.latency.p50:
@@ -164,6 +167,15 @@ def _check_limits(document: Document, path: Path, limits: schema.Limits) -> Iter
     if limits.min_edge > limits.max_edge:
         where = (*path, "minEdge")
         yield document.problem(where, f"{spell(where)} {limits.min_edge} is above maxEdge {limits.max_edge}")
+    if limits.min_references > limits.max_references:
+        where = (*path, "minReferences")
+        message = f"{spell(where)} {limits.min_references} is above maxReferences {limits.max_references}"
+        yield document.problem(where, message)
+    if limits.max_seconds is not None and limits.min_seconds > limits.max_seconds:
+        where = (*path, "minSeconds")
+        yield document.problem(
+            where, f"{spell(where)} {limits.min_seconds:g} is above maxSeconds {limits.max_seconds:g}"
+        )
 
 
 def _check_wire(entry: Entry, path: Path, host: schema.Deployment, wire: str, facts: WireFacts) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ models and the values of ``catalog``.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from adapters.ir import RESOLUTIONS, Auth, Lora
+from adapters.ir import EDGES, Auth, Lora
 from policies import schema
 from policies.catalog import (
     Catalog,
@@ -128,12 +128,15 @@ def _price(spec: schema.Price) -> Price:
         case schema.PerSize():
             table = [(size, _pixels(size), usd) for size, usd in formula.usd.items()]
         case schema.PerResolution():
-            table = [(name, RESOLUTIONS[name] ** 2, usd) for name, usd in formula.usd.items()]
+            table = [(name, EDGES[name] ** 2, usd) for name, usd in formula.usd.items()]
             default = formula.default
         case schema.PerSecond():
             table = [("second", 0, formula.usd)]
             seconds = formula.default
-    if isinstance(formula, schema.PerSize | schema.PerResolution):
+        case schema.PerResolutionSecond():
+            table = [(name, EDGES[name] ** 2, usd) for name, usd in formula.usd.items()]
+            default, seconds = formula.default, formula.seconds
+    if isinstance(formula, schema.PerSize | schema.PerResolution | schema.PerResolutionSecond):
         table.sort(key=lambda row: (row[1], row[0]))
     return Price(
         unit=formula.unit,

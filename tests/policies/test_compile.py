@@ -123,6 +123,15 @@ def test_a_provider_names_its_key_and_never_holds_it() -> None:
             Price("resolution", (("512", 512**2, 1.0), ("4K", 4096**2, 3.0)), default="512"),
         ),
         ("{unit: second, usd: 2, default: 8}", Price("second", (("second", 0, 2.0),), seconds=8.0)),
+        (
+            "{unit: resolutionSecond, usd: {1080p: 2, 720p: 1}, default: 1080p, seconds: 8}",
+            Price(
+                "resolutionSecond",
+                (("720p", 1280 * 720, 1.0), ("1080p", 1920 * 1080, 2.0)),
+                default="1080p",
+                seconds=8.0,
+            ),
+        ),
     ],
 )
 def test_a_price_table_is_sorted_by_pixels(formula: str, price: Price) -> None:

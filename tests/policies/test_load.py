@@ -48,7 +48,7 @@ def test_every_mistake_is_told_at_once_and_where_it_is(case: Path, request: pyte
 
 def test_a_key_pasted_into_the_wrong_field_is_never_repeated() -> None:
     told = (HERE / "errors" / "unions.txt").read_text()
-    assert "unions.yaml:36:60: spec.credential must be" in told
+    assert "unions.yaml:39:60: spec.credential must be" in told
     assert "sk-" not in told
 
 
