@@ -136,6 +136,7 @@ class Deployment:
     options: Mapping[str, Any]
     region: str = ""
     loras: tuple[Lora, ...] = ()  # laid over the model in every call
+    unsendable: frozenset[Operation] = frozenset()  # what it does beside its operations, and no wire can ask for yet
 
 
 @dataclass(frozen=True, slots=True)

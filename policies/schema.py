@@ -188,7 +188,9 @@ class Model(Document):
     id: Name
     vendor: str = Field(min_length=1)
     aliases: tuple[str, ...] = Field(default=(), description="other names callers know it by")
-    operations: tuple[Operation, ...] = Field(min_length=1)
+    operations: tuple[Operation, ...] = Field(
+        min_length=1, description="one that no wire can send yet is listed, and asked for once a wire can"
+    )
     limits: Limits = Limits()
     quality: dict[str, Score] = Field(
         default={}, description="by task; 'general' stands in for a task that is not listed"

@@ -19,6 +19,8 @@ from policies.price import formula_for, price
 
 ROOM = 256  # results kept in each cache of a screen: about 6 MB in all for 130 deployments
 SCREENS = 8  # pairs of policy and catalog kept: the policies in force, and those a reload has just replaced
+UNABLE = "does not do %s"
+UNSENDABLE = "does %s, but its wire cannot send it yet"
 ROUNDING = 1e-9  # dollars by which a sum of prices may pass a ceiling through rounding alone
 
 Key = TypeVar("Key")
@@ -182,7 +184,9 @@ def _join(screen: Screen, request: MediaRequest, shape: Shape, terms: Terms) -> 
 def _unable(catalog: Catalog, operation: Operation) -> tuple[Rejection, ...]:
     able = {deployment.id for deployment in catalog.by_operation.get(operation, ())}
     return tuple(
-        Rejection(deployment, Code.OPERATION, f"does not do {operation.value}")
+        Rejection(
+            deployment, Code.OPERATION, (UNSENDABLE if operation in deployment.unsendable else UNABLE) % operation
+        )
         for deployment in catalog.deployments
         if deployment.id not in able
     )

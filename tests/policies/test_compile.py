@@ -32,8 +32,8 @@ spec: {wire: acme, baseUrl: http://vllm:8000, credential: none}
 """
 
 
-def catalog(models: str) -> Catalog:
-    facts = {"acme": WireFacts(frozenset(Operation), frozenset({"steps"}))}
+def catalog(models: str, sendable: frozenset[Operation] = frozenset(Operation)) -> Catalog:
+    facts = {"acme": WireFacts(sendable, frozenset({"steps"}))}
     files = {"a.yaml": HEAD + models, "b.yaml": PROVIDERS, "c.yaml": POLICY}
     return load_documents(files, facts, shipped=False).catalog
 
@@ -95,6 +95,20 @@ def test_a_deployment_without_its_own_terms_has_the_models_and_a_slow_prior() ->
         as_of=date(2026, 7, 1),
     )  # fmt: skip
     assert hosted.edit_price is None
+
+
+def test_what_no_wire_can_send_yet_is_kept_apart_and_lights_up_with_the_wire() -> None:
+    both = FULL.replace("[image.generate, image.edit]", "[image.generate, image.edit, video.generate]")
+    hosted, local = catalog(both, frozenset({Operation.GENERATE, Operation.EDIT})).deployments
+    assert hosted.model.operations == {Operation.GENERATE, Operation.EDIT, Operation.VIDEO_GENERATE}
+    assert (hosted.operations, hosted.unsendable) == (
+        {Operation.GENERATE, Operation.EDIT}, {Operation.VIDEO_GENERATE}
+    )  # fmt: skip
+    assert (local.operations, local.unsendable) == ({Operation.GENERATE}, frozenset())
+    assert Operation.VIDEO_GENERATE not in catalog(both, frozenset({Operation.GENERATE, Operation.EDIT})).by_operation
+    lit = catalog(both)
+    assert [one.id for one in lit.by_operation[Operation.VIDEO_GENERATE]] == [hosted.id]
+    assert not any(one.unsendable for one in lit.deployments)
 
 
 def test_a_provider_names_its_key_and_never_holds_it() -> None:

@@ -20,6 +20,7 @@ from policies import schema
 from policies.catalog import Catalog, Deployment, Limits
 from policies.classify import Traits
 from policies.decide import Code, Decision, Health, Session, decide
+from policies.explain import explain
 from policies.match import Policy
 from policies.session import resume
 from tests.policies.catalogs import catalog, deployment, model, policy, studio, traits
@@ -210,6 +211,28 @@ def test_what_works_on_a_picture_is_not_sent_words_alone() -> None:
     (rejection,) = choose(WORDS, policy(), among).rejected
     assert (rejection.code, rejection.detail) == (Code.CAPABILITY, "references 0 < 1")
     assert ids(choose(replace(WORDS, references=(PICTURE,)), policy(), among)) == ["one@alpha"]
+
+
+def test_what_a_wire_cannot_send_yet_is_told_from_what_is_not_done() -> None:
+    film = replace(
+        deployment(model("film", {"portrait": 0.6}, operations=[Operation.VIDEO_GENERATE]), "alpha", 0.03),
+        operations=frozenset(),
+        unsendable=frozenset({Operation.VIDEO_GENERATE}),
+    )
+    among = catalog(film, deployment(model("still", {"portrait": 0.6}), "beta", 0.03))
+    decision = choose(replace(WORDS, operation=Operation.VIDEO_GENERATE), policy(), among)
+    assert decision.candidates == ()
+    assert {one.deployment.id: (one.code, one.detail) for one in decision.rejected} == {
+        "film@alpha": (Code.OPERATION, "does video.generate, but its wire cannot send it yet"),
+        "still@beta": (Code.OPERATION, "does not do video.generate"),
+    }
+    assert codes(choose(WORDS, policy(), among))["film@alpha"] is Code.OPERATION
+    assert explain(decision)[3:] == (
+        "chosen     none: no deployment is eligible: 1 operation (does video.generate, but its wire cannot send it"
+        " yet), 1 operation (does not do video.generate)",
+        "rejected   1 operation: does video.generate, but its wire cannot send it yet",
+        "rejected   1 operation: does not do video.generate",
+    )
 
 
 def test_a_model_serves_until_the_day_it_retires() -> None:

@@ -378,6 +378,7 @@ def test_models_as_json_is_the_catalog_in_force(run: Run, tmp_path: Path) -> Non
             assert {"provider", "remote", "wire"} <= deployment.keys()
             assert deployment["wire"] in WIRES
             assert deployment["price"] is None or (deployment["price"]["source"] and deployment["price"]["as_of"])
+    assert rows["house-style"]["not_yet_sendable"] == []
     assert rows["house-style"]["deployments"] == [
         {"provider": "vllm", "remote": "house/style", "wire": "openai_images", "price": None}
     ]
@@ -396,7 +397,7 @@ def test_wires_as_json_says_what_each_face_can_do(run: Run) -> None:
 
 
 TABLES = [
-    ("models", len(load_config(()).catalog.models)),
+    ("models", len(load_config(()).catalog.models) + 1),  # and the meaning of its mark
     ("wires", len(WIRES) + 2),  # and the meaning of its marks
     ("wires --markdown", len(WIRES) + 1),
 ]
