@@ -111,7 +111,9 @@ def load_documents(
     specs = [source.spec for source in sources]
     return Config(
         catalog=compile_catalog(
-            (entry.model for entry in entries), (spec for spec in specs if isinstance(spec, schema.Provider))
+            (entry.model for entry in entries),
+            (spec for spec in specs if isinstance(spec, schema.Provider)),
+            {name: facts.operations for name, facts in wires.items()},
         ),
         policies={spec.metadata.name: compile_policy(spec) for spec in specs if isinstance(spec, schema.RoutingPolicy)},
         hash=_hash(sources, entries),

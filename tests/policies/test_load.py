@@ -21,6 +21,7 @@ BASE = (HERE / "base.yaml").read_text()
 WIRES = {
     "bfl": WireFacts(frozenset({Operation.GENERATE, Operation.EDIT}), frozenset({"safety_tolerance", "max_edge"})),
     "openai_images": WireFacts(frozenset({Operation.GENERATE}), frozenset({"quality"})),
+    "stability": WireFacts(frozenset({Operation.UPSCALE, Operation.VECTORIZE}), frozenset()),
 }
 TASKS = frozenset({"portrait", "landscape", "logo_vector"})
 
@@ -49,7 +50,7 @@ def test_every_mistake_is_told_at_once_and_where_it_is(case: Path, request: pyte
 
 def test_a_key_pasted_into_the_wrong_field_is_never_repeated() -> None:
     told = (HERE / "errors" / "unions.txt").read_text()
-    assert "unions.yaml:36:60: spec.credential must be" in told
+    assert "unions.yaml:39:60: spec.credential must be" in told
     assert "sk-" not in told
 
 
@@ -257,6 +258,30 @@ def test_an_anchor_may_be_used_again() -> None:
     rules = read({"x.yaml": text}).policies["x"].rules
     assert rules[0].use is not None
     assert rules[1].avoid is not None
+
+
+def test_an_operation_that_no_wire_can_send_may_be_listed_and_one_that_some_can_must_be_sendable_there() -> None:
+    model = """
+apiVersion: muxel.dev/v1alpha1
+kind: ModelCatalog
+metadata: {name: films}
+spec:
+  models:
+    - id: film-1
+      vendor: Acme
+      operations: [video.generate%s]
+      deployments:
+        - {provider: bfl, remote: film-1}
+        - {provider: bfl, remote: film-2, operations: [video.generate%s]}
+"""
+    films = read({"films.yaml": model % ("", "")}).catalog
+    assert [one.operations for one in films.deployments if one.model.id == "film-1"] == [frozenset()] * 2
+    told = problems({"films.yaml": model % (", image.upscale", ", image.upscale")})
+    assert told == [
+        "films.yaml:11:11: spec.models[0].deployments[0]: wire bfl cannot do image.upscale:"
+        " list the operations this deployment has",
+        "films.yaml:12:72: spec.models[0].deployments[1].operations[1]: wire bfl cannot do image.upscale",
+    ]
 
 
 # -------------------------------------------------------------------------------------------------------- the shipped
