@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 OPERATION = "image.generate"
@@ -84,6 +85,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a time such as 2026-12-01T18:30+01:00; got {text!r}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _serve(parser: argparse.ArgumentParser) -> None:
     _policy(parser)
     parser.add_argument("--listen", metavar="HOST:PORT", help="for callers; MUXEL_LISTEN, 127.0.0.1:8080")
@@ -131,6 +140,10 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH")
     parser.add_argument("--max-cost", type=float, metavar="USD")
     parser.add_argument("--max-latency", type=float, metavar="SECONDS")
+    for name in ("caller", "app", "namespace"):
+        parser.add_argument(f"--{name}", default="", metavar="NAME", help=f"as x-muxel-{name} would say")
+    parser.add_argument("--header", action="append", metavar="NAME=VALUE", help="that rules look at; may be repeated")
+    parser.add_argument("--at", type=_moment, metavar="TIME", help="such as 2026-12-01T18:30+01:00; now unless said")
     _policy(parser)
     _json(parser)
     parser.set_defaults(verb=_run("proxy.verbs.catalog", "explain"))

@@ -1,22 +1,25 @@
 """Rules and selectors: what holds for which request, and what a compiled policy keeps of the document."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
 from policies import schema
+from policies.case import PROMPT_SEARCHED, Case
 from policies.classify import Traits
-from policies.match import PROMPT_SEARCHED, compile_selector, first_match
+from policies.match import compile_selector, first_match
 from tests.policies.catalogs import deployment, model, policy, traits
 
 WORDS = MediaRequest(Operation.GENERATE, prompt="a lighthouse")
 PICTURE = Media(data=b"png")
+NOON = datetime(2026, 11, 30, 12, 0, tzinfo=UTC).timestamp()  # a Monday
 
 
-def holds(match: dict[str, Any], request: MediaRequest = WORDS, seen: Traits | None = None) -> bool:
+def holds(match: dict[str, Any], request: MediaRequest = WORDS, seen: Traits | None = None, now: float = NOON) -> bool:
     rules = policy(rules=[{"name": "rule", "match": match}])
-    return first_match(rules, request, seen or traits("portrait", 0.7), Tier.STANDARD) is not None
+    return first_match(rules, Case(request, seen or traits("portrait", 0.7), Tier.STANDARD, now)) is not None
 
 
 @pytest.mark.parametrize(
@@ -114,9 +117,11 @@ def test_the_first_rule_that_holds_applies() -> None:
             {"name": "all"},
         ]
     )
-    found = [first_match(rules, WORDS, traits(task), Tier.STANDARD) for task in ("food", "portrait", "logo")]
+    found = [
+        first_match(rules, Case(WORDS, traits(task), Tier.STANDARD, NOON)) for task in ("food", "portrait", "logo")
+    ]
     assert [rule and rule.name for rule in found] == ["food", "portraits", "all"]
-    assert first_match(policy(), WORDS, traits(), Tier.STANDARD) is None
+    assert first_match(policy(), Case(WORDS, traits(), Tier.STANDARD, NOON)) is None
 
 
 def test_an_expression_sees_only_the_start_of_a_prompt() -> None:

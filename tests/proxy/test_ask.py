@@ -10,9 +10,11 @@ def test_all_of_them_are_read() -> None:
     headers = {
         "x-muxel-tier": "Premium", "x-muxel-max-cost": "$0.05", "x-muxel-max-latency": "12.5", "x-muxel-model": "flux",
         "x-muxel-policy": "night", "x-muxel-session": "s1", "x-muxel-priority": "high", "x-muxel-dry-run": "1",
-        "x-muxel-caller": "shop",
+        "x-muxel-caller": "shop", "x-muxel-app": "web", "x-muxel-namespace": "retail",
     }  # fmt: skip
-    assert read_ask(headers) == Ask(Tier.PREMIUM, 0.05, 12.5, "flux", "night", "s1", "high", True, "shop", headers)
+    assert read_ask(headers) == Ask(
+        Tier.PREMIUM, 0.05, 12.5, "flux", "night", "s1", "high", True, "shop", "web", "retail", headers
+    )
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ FULL = {
     "caller": "shop",
     "headers": {"x-team": "red"},
     "app": "catalogue",
+    "namespace": "retail",
     "weight": 7,
 }
 HASHED = {
@@ -119,7 +120,7 @@ def test_every_key_reaches_the_request() -> None:
     assert (ask.tier, ask.max_cost, ask.max_latency, ask.model) == (Tier.PREMIUM, 0.0, 12.5, "house-1@acme")
     assert (ask.policy, ask.session, ask.priority, ask.caller) == ("quick", "s-1", "low", "shop")
     assert ask.headers == {"x-team": "red"}
-    assert (one.app, one.weight) == ("catalogue", 7)
+    assert (ask.app, ask.namespace, one.weight) == ("catalogue", "retail", 7)
 
 
 def test_a_hashed_prompt_keeps_its_length_and_its_traits_and_no_word() -> None:

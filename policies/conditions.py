@@ -1,0 +1,239 @@
+"""``match`` and ``when`` of a rule, compiled: each key a condition that holds or does not, and can tell why not.
+
+``match`` compiles every rule here once. ``holds`` is the hot path; ``tell`` is only asked for an explanation. It may
+name what the caller is and asks for, and what the rule wants, but no word of a prompt, no expression and no header's
+value: what is told reaches callers, and those may be another's secrets.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from policies import schema
+from policies.case import Case, Fault
+from policies.expressions import searcher
+from policies.globs import names
+from policies.problems import excerpt
+from policies.when import compile_when
+from policies.windows import clock, compile_window, is_in
+
+Holds = Callable[[Case], bool]
+Tell = Callable[[Case], str]
+
+SLACK = 0.02  # by how much an aspect may be off: providers' sizes are multiples of 8 to 64 pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """``key`` is the user's; ``tell`` says, where it does not hold, why."""
+
+    key: str
+    holds: Holds
+    tell: Tell
+
+
+def conditions_of(rule: schema.Rule, where: str) -> tuple[Condition, ...]:
+    """All that must hold for the rule, what reads the least first. Raises ValueError naming the field."""
+    found: list[Condition] = []
+    for name, (key, build) in _CONDITIONS.items():
+        if (wanted := getattr(rule.match, name)) is not None:
+            try:
+                found.append(Condition(key, *build(wanted)))
+            except ValueError as error:
+                raise ValueError(f"{where}.match.{key}: {error}") from None
+    if rule.when is not None:
+        try:
+            found.append(Condition("when", *_when(rule.name, rule.when)))
+        except ValueError as error:
+            raise ValueError(f"{where}.when: {error}") from None
+    return tuple(found)
+
+
+def all_of(conditions: Iterable[Condition]) -> Holds:
+    tests = tuple(condition.holds for condition in conditions)
+
+    def holds(case: Case) -> bool:
+        for test in tests:  # noqa: SIM110 - half the time of all()
+            if not test(case):
+                return False
+        return True
+
+    return holds
+
+
+# ----------------------------------------------------------------------------------------------------- what is compared
+
+Pair = tuple[Holds, Tell]
+
+
+def _differs(value: object, wanted: Iterable[object]) -> str:
+    choices = [str(choice) for choice in wanted]
+    given = excerpt(str(value), 40) if value else "none"
+    return f"{given} is not {choices[0]}" if len(choices) == 1 else f"{given} is none of {excerpt(', '.join(choices))}"
+
+
+def _among(read: Callable[[Case], object]) -> Callable[[Iterable[object]], Pair]:
+    def build(wanted: Iterable[object]) -> Pair:
+        choices = tuple(wanted)
+        return lambda case: read(case) in choices, lambda case: _differs(read(case), choices)
+
+    return build
+
+
+def _named(read: Callable[[Case], str]) -> Callable[[Iterable[str]], Pair]:
+    def build(globs: Iterable[str]) -> Pair:
+        wanted = tuple(globs)
+        matches = names(wanted)
+        return lambda case: matches(read(case)), lambda case: _differs(read(case), wanted)
+
+    return build
+
+
+def _at_least(read: Callable[[Case], float | None]) -> Callable[[float], Pair]:
+    """What is unknown is under every minimum, and over every maximum."""
+
+    def build(least: float) -> Pair:
+        def holds(case: Case) -> bool:
+            value = read(case)
+            return value is not None and value >= least
+
+        return holds, lambda case: _beyond(read(case), f"under {_figure(least)}")
+
+    return build
+
+
+def _at_most(read: Callable[[Case], float | None]) -> Callable[[float], Pair]:
+    def build(most: float) -> Pair:
+        def holds(case: Case) -> bool:
+            value = read(case)
+            return value is not None and value <= most
+
+        return holds, lambda case: _beyond(read(case), f"over {_figure(most)}")
+
+    return build
+
+
+def _beyond(value: float | None, bound: str) -> str:
+    return "no size was asked for" if value is None else f"{_figure(value)} is {bound}"
+
+
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def _headers(globs: Mapping[str, str]) -> Pair:
+    wanted = tuple((name.lower(), names((glob,))) for name, glob in globs.items())
+
+    def failing(case: Case) -> str:
+        headers = case.request.ask.headers
+        for name, matches in wanted:
+            if name not in headers:
+                return f"there is no {name}"
+            if not matches(headers[name]):
+                return f"{name} does not match"
+        return ""
+
+    return lambda case: not failing(case), failing
+
+
+def _prompt(expression: str) -> Pair:
+    found = searcher(expression)
+    return lambda case: found(case.request.prompt), lambda case: "the expression is not found"
+
+
+# ------------------------------------------------------------------------------------------------- sizes and references
+
+
+def _references(case: Case) -> int:
+    return len(case.request.references)
+
+
+def _pixels(case: Case) -> int | None:
+    size = case.request.dimensions()
+    return None if size is None else size[0] * size[1]
+
+
+def _dimensions(case: Case) -> str:
+    size = case.request.dimensions()
+    return "{}x{}".format(*size) if size else ""
+
+
+def _sizes(wanted: Iterable[str]) -> Pair:
+    sizes = frozenset(tuple(map(int, size.split("x"))) for size in wanted)
+    return lambda case: case.request.dimensions() in sizes, lambda case: _differs(_dimensions(case), wanted)
+
+
+def _aspects(wanted: Iterable[str]) -> Pair:
+    tests = tuple(_aspect(name) for name in wanted)
+
+    def holds(case: Case) -> bool:
+        size = case.request.dimensions()
+        return size is not None and any(test(*size) for test in tests)
+
+    return holds, lambda case: _differs(_dimensions(case), wanted)
+
+
+def _aspect(name: str) -> Callable[[int, int], bool]:
+    """Of width and height. Every picture is one of wide, tall and square."""
+    more = 1 + SLACK
+    match name:
+        case "wide":
+            return lambda width, height: width > height * more
+        case "tall":
+            return lambda width, height: height > width * more
+        case "square":
+            return lambda width, height: width <= height * more and height <= width * more
+    across, down = map(int, name.split(":"))
+    return lambda width, height: width * down <= height * across * more and height * across <= width * down * more
+
+
+# ------------------------------------------------------------------------------------------------------- time, and CEL
+
+
+def _during(specs: Iterable[schema.Window]) -> Pair:
+    windows = tuple(map(compile_window, specs))
+    places = tuple(dict.fromkeys(window.zone for window in windows))
+
+    def tell(case: Case) -> str:
+        return f"it is {', '.join(f'{clock(case.now, place)} in {place}' for place in places)}"
+
+    return lambda case: any(is_in(window, case.now) for window in windows), tell
+
+
+def _when(rule: str, expression: str) -> Pair:
+    evaluate = compile_when(expression)
+
+    def holds(case: Case) -> bool:
+        result = evaluate(case)
+        if isinstance(result, str):
+            case.faults.append(Fault(rule, result))
+            return False
+        return result
+
+    def tell(case: Case) -> str:
+        result = evaluate(case)
+        return f"failed: {result}" if isinstance(result, str) else "is false"
+
+    return holds, tell
+
+
+_CONDITIONS: dict[str, tuple[str, Callable[[Any], Pair]]] = {
+    "operation": ("operation", _among(lambda case: case.request.operation)),
+    "task": ("task", _among(lambda case: case.traits.task)),
+    "tier": ("tier", _among(lambda case: case.tier)),
+    "language": ("language", _among(lambda case: case.traits.language)),
+    "min_confidence": ("minConfidence", _at_least(lambda case: case.traits.confidence)),
+    "max_confidence": ("maxConfidence", _at_most(lambda case: case.traits.confidence)),
+    "min_references": ("minReferences", _at_least(_references)),
+    "max_references": ("maxReferences", _at_most(_references)),
+    "size": ("size", _sizes),
+    "aspect": ("aspect", _aspects),
+    "min_pixels": ("minPixels", _at_least(_pixels)),
+    "max_pixels": ("maxPixels", _at_most(_pixels)),
+    "caller": ("caller", _named(lambda case: case.request.ask.caller)),
+    "app": ("app", _named(lambda case: case.request.ask.app)),
+    "namespace": ("namespace", _named(lambda case: case.request.ask.namespace)),
+    "headers": ("headers", _headers),
+    "during": ("during", _during),
+    "prompt": ("prompt", _prompt),
+}
