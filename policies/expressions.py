@@ -26,7 +26,7 @@ _ABSENT = (  # by what such a thing begins with; the longer before the shorter
     ("*+", "possessive repetition"),
     ("++", "possessive repetition"),
     ("?+", "possessive repetition"),
-    ("\\Z", "\\Z (the end of the text is \\z)"),
+    ("\\Z", "such escape: the end of the text is \\z"),
     ("\\k", "backreferences"),
     ("\\g", "backreferences"),
     *((f"\\{digit}", "backreferences") for digit in range(1, 10)),

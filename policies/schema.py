@@ -448,11 +448,11 @@ class Rule(Document):
         description="a condition in CEL, the Common Expression Language, for what match cannot say: true or false, made"
         " of request.operation, request.model, request.prompt (32,000 characters of it), request.prompt_length,"
         " request.width and request.height (0 where no size was asked for), request.n, request.references,"
-        " request.masked, request.language, request.headers (a map; names in lower case), caller, app, namespace,"
-        " traits.task, traits.confidence, traits.runner_up, traits.tasks (a map of shares), tier and now (a timestamp:"
-        " now.getHours('Europe/Berlin')). It is checked when it is read, and bounded when it runs. One that fails then,"
-        " say for a header that is not there (ask first: 'x-a' in request.headers), does not hold, and the decision's"
-        " notes and the metric muxel_rule_faults tell of it. Needs the extra cel, which the image has",
+        " request.masked, request.language, request.headers (a map; names in lower case), request.caller, request.app,"
+        " request.namespace, traits.task, traits.confidence, traits.runner_up, traits.tasks (a map of shares), tier and"
+        " now (a timestamp: now.getHours('Europe/Berlin')). It is checked when read and bounded when it runs. One that"
+        " fails then, say for a header that is not there (ask first: 'x-a' in request.headers), does not hold, and"
+        " the decision's notes and the metric muxel_rule_faults tell of it. Needs the extra cel, which the image has",
     )
     use: Selector | None = Field(
         default=None, description="only these, and without the quality floor: the operator knows"

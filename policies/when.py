@@ -5,14 +5,15 @@ imported only when a policy has a ``when``. What an expression does not read is 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from policies.case import PROMPT_SEARCHED, Case
-from policies.expressions import Mistake
+from policies.expressions import Mistake, mistake
 from policies.problems import did_you_mean
+from policies.windows import zone, zones
 
 MISSING = "needs the CEL engine, which is not installed: install cel-expr-python, or Muxel with its extra cel"
 
@@ -53,9 +54,9 @@ VARIABLES: Mapping[str, Variable] = {
     "request.masked": Variable("BOOL", lambda case: case.request.mask is not None),
     "request.language": Variable("STRING", lambda case: case.traits.language),
     "request.headers": Variable("STRING:STRING", _headers),
-    "caller": Variable("STRING", lambda case: _text(case.request.ask.caller)),
-    "app": Variable("STRING", lambda case: _text(case.request.ask.app)),
-    "namespace": Variable("STRING", lambda case: _text(case.request.ask.namespace)),
+    "request.caller": Variable("STRING", lambda case: _text(case.request.ask.caller)),
+    "request.app": Variable("STRING", lambda case: _text(case.request.ask.app)),
+    "request.namespace": Variable("STRING", lambda case: _text(case.request.ask.namespace)),
     "traits.task": Variable("STRING", lambda case: case.traits.task),
     "traits.confidence": Variable("DOUBLE", lambda case: case.traits.confidence),
     "traits.runner_up": Variable("STRING", lambda case: case.traits.runner_up),
@@ -79,7 +80,7 @@ def mistakes(expression: str) -> tuple[Mistake, ...]:
     kind = program.return_type().name()
     if kind != "BOOL":
         return (Mistake(0, f"must be true or false, and is of type {kind.lower()}"),)
-    return ()
+    return (*_expressions(expression), *_zones(expression))
 
 
 @lru_cache(maxsize=1)
@@ -99,8 +100,9 @@ def _environment() -> Any:
 _ERROR = re.compile(
     r"^(?:INVALID_ARGUMENT: )?ERROR: <input>:(\d+):(\d+): (.*?)(?: \[INVALID_ARGUMENT\])?$", re.MULTILINE
 )
-_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_UNDECLARED = re.compile(r"(?:Syntax error: )?(?:undeclared reference to '|reserved identifier: )([\w.]*)")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
+_MIXED = frozenset(("(int, double)", "(double, int)"))
 _FUNCTIONS = (
     "all", "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "exists", "exists_one", "filter",
     "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds",
@@ -116,8 +118,9 @@ def _mistake(expression: str, line: str, column: str, message: str) -> Mistake:
         return _unknown(expression, offset, found[1])
     if found := _OVERLOAD.match(message):
         sign = found[1].strip("_@").replace("_", " ").strip() or found[1]
-        return Mistake(offset, f"{sign} cannot be applied to {found[2]}")
-    return Mistake(offset, message.partition(" expecting ")[0])
+        mixed = "; write both numbers with a point, or neither" if found[2] in _MIXED else ""
+        return Mistake(offset, f"{sign} cannot be applied to {found[2]}{mixed}")
+    return Mistake(offset, f"is not CEL: {message.partition(' expecting ')[0].removeprefix('Syntax error: ')}")
 
 
 def _unknown(expression: str, offset: int, name: str) -> Mistake:
@@ -128,7 +131,33 @@ def _unknown(expression: str, offset: int, name: str) -> Mistake:
         first = expression.rfind(name, 0, offset)
     known = _FUNCTIONS if called else VARIABLES
     what = "function" if called else "name"
-    return Mistake(offset if first < 0 else first, f'has the unknown {what} "{name}"{did_you_mean(name, known)}')
+    whole = next((one for one in known if one.endswith("." + name.partition(".")[0])), "")
+    hint = did_you_mean(name, known) or (f'; did you mean "{whole}"?' if whole else "")
+    return Mistake(offset if first < 0 else first, f'has the unknown {what} "{name}"{hint}')
+
+
+_TEXT = r"""(r?)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_MATCHES = re.compile(rf"\bmatches\(\s*{_TEXT}\s*\)")
+_CLOCK = re.compile(rf"\.get[A-Z]\w+\(\s*{_TEXT}\s*\)")
+_SHIFT = re.compile(r"[+-]?\d{1,2}:\d{2}")
+
+
+def _expressions(expression: str) -> Iterator[Mistake]:
+    """Wrong regular expressions that are written out: the engine finds them only when it comes to them."""
+    for found in _MATCHES.finditer(expression):
+        raw, text = found[1], found[2][1:-1]
+        if wrong := mistake(text if raw else text.replace("\\\\", "\\")):
+            yield Mistake(found.start(2) + (1 + wrong.offset if raw else 0), wrong.message)
+
+
+def _zones(expression: str) -> Iterator[Mistake]:
+    for found in _CLOCK.finditer(expression):
+        name = found[2][1:-1]
+        try:
+            if not _SHIFT.fullmatch(name):
+                zone(name)
+        except ValueError:
+            yield Mistake(found.start(2) + 1, f'has the unknown time zone "{name[:60]}"{did_you_mean(name, zones())}')
 
 
 # ---------------------------------------------------------------------------------------------------------- evaluating

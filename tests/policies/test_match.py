@@ -1,6 +1,8 @@
 """Rules and selectors: what holds for which request, and what a compiled policy keeps of the document."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -63,9 +65,21 @@ def test_every_key_of_a_match_must_hold(match: dict[str, Any], expected: bool) -
         ({"headers": {"X-Team": "brand*"}}, Ask(headers={"x-team": "Brand"}), False),
         ({"headers": {"X-Team": "*"}}, Ask(headers={}), False),
         ({"headers": {"x-a": "1", "x-b": "2"}}, Ask(headers={"x-a": "1", "x-b": "3"}), False),
+        ({"app": ["web", "web-*"]}, Ask(app="web-eu"), True),
+        ({"app": ["web-*"]}, Ask(app="web"), False),
+        ({"app": ["*"]}, Ask(), True),
+        ({"app": ["web"]}, Ask(), False),
+        ({"namespace": ["team-*-prod"]}, Ask(namespace="team-a-prod"), True),
+        ({"namespace": ["team-*-prod"]}, Ask(namespace="team-a-prod-2"), False),
+        ({"namespace": ["retail"], "app": ["web"]}, Ask(app="web", namespace="media"), False),
+        ({"caller": ["a*b*c"]}, Ask(caller="a-b-b-c"), True),
+        ({"caller": ["a*b*c"]}, Ask(caller="a-c-b"), False),
+        ({"caller": ["a**c"]}, Ask(caller="ac"), True),
+        ({"caller": ["*ab*ab"]}, Ask(caller="ab"), False),
+        ({"caller": ["*ab*ab"]}, Ask(caller="abab"), True),
     ],
 )
-def test_callers_and_headers_match_whole_names_where_only_the_star_is_special(
+def test_names_and_headers_match_whole_names_where_only_the_star_is_special(
     match: dict[str, Any], ask: Ask, expected: bool
 ) -> None:
     assert holds(match, MediaRequest(Operation.GENERATE, ask=ask)) is expected
@@ -84,6 +98,26 @@ def test_callers_and_headers_match_whole_names_where_only_the_star_is_special(
         ({"minPixels": 4_000_000}, {"resolution": "2K", "aspect": (1, 1)}, True),
         ({"minPixels": 1}, {}, False),
         ({"maxPixels": 99_999_999}, {}, False),
+        ({"maxReferences": 1}, {"references": (PICTURE,)}, True),
+        ({"maxReferences": 0}, {"references": (PICTURE,)}, False),
+        ({"size": ["512x512", "1024x1536"]}, {"size": (1024, 1536)}, True),
+        ({"size": ["1536x1024"]}, {"size": (1024, 1536)}, False),
+        ({"size": ["2048x2048"]}, {"resolution": "2K", "aspect": (1, 1)}, True),
+        ({"size": ["1024x1024"]}, {}, False),
+        ({"aspect": ["16:9"]}, {"size": (1920, 1080)}, True),
+        ({"aspect": ["16:9"]}, {"size": (1344, 768)}, True),
+        ({"aspect": ["16:9"]}, {"aspect": (16, 9)}, True),
+        ({"aspect": ["16:9"]}, {"size": (1536, 1024)}, False),
+        ({"aspect": ["16:9"]}, {"size": (1080, 1920)}, False),
+        ({"aspect": ["4:5"]}, {"size": (768, 1024)}, False),
+        ({"aspect": ["3:4", "tall"]}, {"size": (1080, 1920)}, True),
+        ({"aspect": ["wide"]}, {"size": (1025, 1024)}, False),
+        ({"aspect": ["square"]}, {"size": (1025, 1024)}, True),
+        ({"aspect": ["square"]}, {"size": (1152, 1024)}, False),
+        ({"aspect": ["wide"]}, {"size": (1152, 1024)}, True),
+        ({"aspect": ["tall"]}, {"size": (1024, 1152)}, True),
+        ({"aspect": ["wide", "tall", "square"]}, {}, False),
+        ({"aspect": ["wide"]}, {"aspect": (4_000_000, 1)}, True),
     ],
 )
 def test_sizes_and_references_are_compared_and_no_size_matches_neither_bound(
@@ -122,6 +156,42 @@ def test_the_first_rule_that_holds_applies() -> None:
     ]
     assert [rule and rule.name for rule in found] == ["food", "portraits", "all"]
     assert first_match(policy(), Case(WORDS, traits(), Tier.STANDARD, NOON)) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "prompt", "expected"),
+    [
+        ("äpfel", "Zwei ÄPFEL", True),
+        (r"\blogo\b", "a logo, please", True),
+        (r"\blogo\b", "logotype", False),
+        (r"^\pL+$", "Übergrößenträger", True),
+        ("(?-i)Logo", "logo", False),
+        ("sale.{0,20}ends", "SALE now: it ends soon", True),
+        (r"end\z", "the end", True),
+        ("poster|banner", "", False),
+        ("x", "\ud800 x", True),
+    ],
+)
+def test_expressions_are_those_of_re2(expression: str, prompt: str, expected: bool) -> None:
+    assert holds({"prompt": expression}, MediaRequest(Operation.GENERATE, prompt=prompt)) is expected
+
+
+@pytest.mark.parametrize("expression", ["(a+)+$", "(a|aa)+b", "(x+x+)+y", "(.*a){20}b", "(?:a?){50}a{50}b"])
+def test_no_expression_takes_longer_than_its_prompt_is_long(expression: str) -> None:
+    compiled = policy(rules=[{"name": "rule", "match": {"prompt": expression}}])
+    for letter in "ax":
+        case = Case(replace(WORDS, prompt=letter * (PROMPT_SEARCHED - 1) + "!"), traits(), Tier.STANDARD, NOON)
+        begun = thread_time()
+        assert first_match(compiled, case) is None
+        assert thread_time() - begun < 0.1
+
+
+def test_no_pattern_takes_longer_than_what_it_is_held_against_is_long() -> None:
+    compiled = policy(rules=[{"name": "rule", "match": {"headers": {"x-team": "*a*a*a*a*a*a*a*b"}}}])
+    ask = Ask(headers={"x-team": "a" * 8_000})
+    begun = thread_time()
+    assert first_match(compiled, Case(replace(WORDS, ask=ask), traits(), Tier.STANDARD, NOON)) is None
+    assert thread_time() - begun < 0.1
 
 
 def test_an_expression_sees_only_the_start_of_a_prompt() -> None:
