@@ -204,9 +204,18 @@ class ModelCatalog(Document):
 # ------------------------------------------------------------------------------------------------------------ Provider
 
 
+def _or_none(schema: dict[str, Any]) -> None:
+    form = {**schema, "minProperties": 1}
+    description = form.pop("description")
+    schema.clear()
+    schema.update(description=description, anyOf=[{"const": "none"}, form])
+
+
 class KeyRef(Document):
     """Where the key is found, never the key: ``file``, ``env`` or ``cloud``, of which the first that is there wins.
     ``none``: no key."""
+
+    model_config = ConfigDict(json_schema_extra=_or_none)
 
     file: str = Field(default="", min_length=1, description="in the credentials directory, re-read when it changes")
     env: str = Field(default="", min_length=1, description="a variable of the environment, read at start")

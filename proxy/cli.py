@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _classify(verbs.add_parser("classify", help="what prompts are about, as JSON lines"))
     _replay(verbs.add_parser("replay", help="what recorded or made-up traffic would have cost"))
     _models(verbs.add_parser("models", help="the catalog in force"))
+    _schema(verbs.add_parser("schema", help="the JSON Schema of policies, catalogs and providers"))
     _wires(verbs.add_parser("wires", help="the HTTP dialects spoken, and what each can do"))
     return parser
 
@@ -173,6 +174,13 @@ def _models(parser: argparse.ArgumentParser) -> None:
     _policy(parser)
     _json(parser)
     parser.set_defaults(verb=_run("proxy.verbs.catalog", "models"))
+
+
+def _schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "kind", nargs="?", default="", metavar="KIND", help="RoutingPolicy, ...; all of them unless said"
+    )
+    parser.set_defaults(verb=_run("proxy.verbs.schema", "schema"))
 
 
 def _wires(parser: argparse.ArgumentParser) -> None:
