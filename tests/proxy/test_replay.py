@@ -314,7 +314,14 @@ def test_only_providers_with_a_key_serve() -> None:
     assert tally_of(recorded(), credentials=frozenset()).unserved.total() == 1
 
 
-WORDS = ("a fox", "studio product photo of a jar", "portrait of a nurse", 'poster that says "SALE"', "urgent " * 40)
+WORDS = (
+    "a fox",
+    "a fox " * 15,
+    "studio product photo of a jar",
+    "portrait of a nurse",
+    'poster that says "SALE"',
+    "urgent " * 40,
+)
 requests = st.builds(
     MediaRequest,
     operation=st.sampled_from((Operation.GENERATE, Operation.EDIT)),
@@ -329,6 +336,7 @@ requests = st.builds(
         session=st.sampled_from(("", "one", "two")),
         priority=st.sampled_from(("", "high")),
         caller=st.sampled_from(("", "vip")),
+        app=st.sampled_from(("", "web")),
     ),
 )
 
@@ -343,6 +351,7 @@ def test_deciding_each_kind_of_request_once_changes_nothing(asked: list[tuple[Me
     rules = [
         {"name": "words", "match": {"prompt": "urgent"}, "objective": "fastest"},
         {"name": "vip", "match": {"caller": ["vip"], "minConfidence": 0.6}, "tier": "premium"},
+        {"name": "house", "match": {"app": ["web"]}, "rewrite": {"promptSuffix": ", in the house style"}},
     ]
     over = config(FINE, FAIR, short, default=policy(tiers=TIERS, rules=rules))
     lexicon = load_lexicon()
@@ -359,6 +368,18 @@ def test_deciding_each_kind_of_request_once_changes_nothing(asked: list[tuple[Me
     assert {name: sums.requests for name, sums in together.models.items()} == {
         name: sums.requests for name, sums in one_by_one.models.items()
     }
+
+
+def test_rules_see_the_app_and_namespace_of_a_line_and_reports_are_grouped_by_the_app() -> None:
+    rules = [{"name": "closed", "match": {"app": ["web"], "namespace": ["retail"]}, "refuse": "no"}]
+    over = config(FINE, default=policy(rules=rules))
+    asked = (("web", "retail", 2), ("web", "media", 3), ("crm", "retail", 5))
+    lines = [
+        Recorded(MediaRequest(Operation.GENERATE, "a fox", ask=Ask(app=a, namespace=b)), weight=n) for a, b, n in asked
+    ]
+    tally = Replay(over, load_lexicon(), per_picture(0.04), NOW).run(lines)
+    assert tally.unserved == {"refused by rule closed": 2}
+    assert {app: sums.requests for app, sums in tally.apps.items()} == {"web": 3, "crm": 5}
 
 
 def test_a_replay_decides_as_the_sidecar_does() -> None:
