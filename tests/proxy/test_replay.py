@@ -370,6 +370,16 @@ def test_deciding_each_kind_of_request_once_changes_nothing(asked: list[tuple[Me
     }
 
 
+def test_what_a_rule_adds_to_a_prompt_counts_against_the_limits_of_models() -> None:
+    short = deployment(model("short", {"general": 0.8, "food": 0.8}), "self", 0.002, limits=Limits(max_prompt=100))
+    rules = [{"name": "house", "rewrite": {"promptSuffix": ", in the house style"}}]
+    over = config(FINE, short, default=policy(tiers=TIERS, rules=rules))
+    lines = [Recorded(MediaRequest(Operation.GENERATE, "a" * length), traits("food", 0.9)) for length in (10, 90, 10)]
+    tally = Replay(over, load_lexicon(), per_picture(0.04), NOW).run(lines)
+    assert tally.models["short"].requests == 2
+    assert len(tally.models) == 2
+
+
 def test_rules_see_the_app_and_namespace_of_a_line_and_reports_are_grouped_by_the_app() -> None:
     rules = [{"name": "closed", "match": {"app": ["web"], "namespace": ["retail"]}, "refuse": "no"}]
     over = config(FINE, default=policy(rules=rules))
