@@ -11,6 +11,8 @@ import re2
 
 from policies.case import PROMPT_SEARCHED
 
+MEMORY = 1024 * 1024  # bytes one expression may grow to while it searches: hostile prompts make it use them all
+
 _ABSENT = (  # by what such a thing begins with; the longer before the shorter
     ("(?<=", "lookbehind"),
     ("(?<!", "lookbehind"),
@@ -65,12 +67,15 @@ def _options() -> re2.Options:
     options = re2.Options()
     options.case_sensitive = False
     options.never_capture = True  # whether it is found is all that is asked, and costs less
+    options.max_mem = MEMORY
     options.log_errors = False
     return options
 
 
 def _told(expression: str, error: str) -> Mistake:
     """RE2 tells what it stumbled over, and not where; of what is unclosed it repeats everything."""
+    if error.startswith("pattern too large"):
+        return Mistake(0, "is too large a regular expression: repeat less, above all what is any of many characters")
     kind, _, part = error.partition(": ")
     if not part or part == expression:
         return Mistake(len(expression), f"is not a regular expression: {kind}")
