@@ -22,6 +22,8 @@ Tell = Callable[[Case], str]
 
 SLACK = 0.02  # by how much an aspect may be off: providers' sizes are multiples of 8 to 64 pixels
 
+UNSIZED = "no size was asked for"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
@@ -67,8 +69,9 @@ Pair = tuple[Holds, Tell]
 
 
 def _differs(value: object, wanted: Iterable[object]) -> str:
-    choices = [str(choice) for choice in wanted]
-    given = excerpt(str(value), 40) if value else "none"
+    if not value:
+        return "none is given"
+    choices, given = [str(choice) for choice in wanted], excerpt(str(value), 40)
     return f"{given} is not {choices[0]}" if len(choices) == 1 else f"{given} is none of {excerpt(', '.join(choices))}"
 
 
@@ -114,7 +117,7 @@ def _at_most(read: Callable[[Case], float | None]) -> Callable[[float], Pair]:
 
 
 def _beyond(value: float | None, bound: str) -> str:
-    return "no size was asked for" if value is None else f"{_figure(value)} is {bound}"
+    return UNSIZED if value is None else f"{_figure(value)} is {bound}"
 
 
 def _figure(value: float) -> str:
@@ -153,14 +156,17 @@ def _pixels(case: Case) -> int | None:
     return None if size is None else size[0] * size[1]
 
 
-def _dimensions(case: Case) -> str:
-    size = case.request.dimensions()
-    return "{}x{}".format(*size) if size else ""
+def _other_size(wanted: Iterable[str]) -> Tell:
+    def tell(case: Case) -> str:
+        size = case.request.dimensions()
+        return _differs("{}x{}".format(*size), wanted) if size else UNSIZED
+
+    return tell
 
 
 def _sizes(wanted: Iterable[str]) -> Pair:
     sizes = frozenset(tuple(map(int, size.split("x"))) for size in wanted)
-    return lambda case: case.request.dimensions() in sizes, lambda case: _differs(_dimensions(case), wanted)
+    return lambda case: case.request.dimensions() in sizes, _other_size(wanted)
 
 
 def _aspects(wanted: Iterable[str]) -> Pair:
@@ -170,7 +176,7 @@ def _aspects(wanted: Iterable[str]) -> Pair:
         size = case.request.dimensions()
         return size is not None and any(test(*size) for test in tests)
 
-    return holds, lambda case: _differs(_dimensions(case), wanted)
+    return holds, _other_size(wanted)
 
 
 def _aspect(name: str) -> Callable[[int, int], bool]:

@@ -6,11 +6,14 @@ from time import thread_time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
 from policies import schema
 from policies.case import PROMPT_SEARCHED, Case
 from policies.classify import Traits
+from policies.expressions import mistake, searcher
 from policies.match import compile_selector, first_match
 from tests.policies.catalogs import deployment, model, policy, traits
 
@@ -192,6 +195,16 @@ def test_no_pattern_takes_longer_than_what_it_is_held_against_is_long() -> None:
     begun = thread_time()
     assert first_match(compiled, Case(replace(WORDS, ask=ask), traits(), Tier.STANDARD, NOON)) is None
     assert thread_time() - begun < 0.1
+
+
+@given(st.text(alphabet="ab(){}[]*+?|\\\\^$.,:<=!P1kZ-äé", max_size=14))
+def test_whatever_is_written_for_an_expression_is_used_or_blamed_inside_itself(expression: str) -> None:
+    if wrong := mistake(expression):
+        assert 0 <= wrong.offset <= len(expression)
+        with pytest.raises(ValueError, match="is not a regular expression"):
+            searcher(expression)
+    else:
+        assert searcher(expression)("ab") in (True, False)
 
 
 def test_an_expression_sees_only_the_start_of_a_prompt() -> None:

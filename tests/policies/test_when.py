@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
 from policies import schema
@@ -156,6 +158,48 @@ def test_a_policy_with_when_says_what_to_install_where_the_engine_is_missing(mon
     assert policy(rules=[{"name": "r", "match": {"tier": ["draft"]}}])  # without a when nothing is needed
     with pytest.raises(Engineless):
         policy(rules=[{"name": "r", "when": "tier == 'draft'"}])
+
+
+PIECES = st.sampled_from(
+    [
+        "tier",
+        "request.n",
+        "request.",
+        "'a'",
+        '"',
+        "(",
+        ")",
+        "[",
+        "&&",
+        "==",
+        ">",
+        " ",
+        "\n",
+        "😀",
+        "1",
+        ".matches(",
+        "\0",
+        "ä",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=30))
+def test_whatever_is_written_is_checked_without_a_crash_and_blamed_inside_itself(expression: str) -> None:
+    try:
+        expression.encode()
+    except UnicodeEncodeError:
+        return  # no file holds such a text
+    wrong = mistakes(expression)
+    assert all(0 <= one.offset <= len(expression) and one.message for one in wrong)
+    if not wrong:
+        assert compile_when(expression)(CASE) in (True, False) or isinstance(compile_when(expression)(CASE), str)
+
+
+@pytest.mark.parametrize("before", ["'ä' != 'b'", "'😀' != 'b'", "'日本' !=\n 'b'", "'\t' != 'b'"])
+def test_blame_falls_on_the_very_letter(before: str) -> None:
+    (wrong,) = mistakes(f"{before} && tiers == 'x'")
+    assert wrong.offset == len(f"{before} && ")
 
 
 def test_a_sound_expression_has_no_mistakes() -> None:

@@ -337,12 +337,12 @@ def test_explain_tells_the_rules_in_order_for_a_caller_and_an_hour(run: Run, tmp
     crew = ["--caller", "shop", "--app", "web", "--namespace", "retail", "--header", "X-Crew=night"]
     assert told(*crew) == ["1 crew: applies", "2 more are not looked at"]
     assert told(*crew[2:], "--at", "2026-12-05T05:59+01:00") == [
-        "1 crew: no, caller: none is not shop",
+        "1 crew: no, caller: none is given",
         "2 night: applies",
         "1 more is not looked at",
     ]
     assert told("--at", "2026-12-05T05:00") == [
-        "1 crew: no, caller: none is not shop",
+        "1 crew: no, caller: none is given",
         "2 night: no, during: it is sat 06:00 in Europe/Berlin",
         "3 rest: applies",
     ]
