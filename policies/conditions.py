@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies import schema
-from policies.case import Case, Fault
 from policies.expressions import searcher
 from policies.globs import names
 from policies.problems import excerpt
+from policies.subject import Fault, Subject
 from policies.when import compile_when
 from policies.windows import clock, compile_window, is_in
 
-Holds = Callable[[Case], bool]
-Tell = Callable[[Case], str]
+Holds = Callable[[Subject], bool]
+Tell = Callable[[Subject], str]
 
 SLACK = 0.02  # by how much an aspect may be off: providers' sizes are multiples of 8 to 64 pixels
 
@@ -54,9 +54,9 @@ def conditions_of(rule: schema.Rule, where: str) -> tuple[Condition, ...]:
 def all_of(conditions: Iterable[Condition]) -> Holds:
     tests = tuple(condition.holds for condition in conditions)
 
-    def holds(case: Case) -> bool:
+    def holds(subject: Subject) -> bool:
         for test in tests:  # noqa: SIM110 - half the time of all()
-            if not test(case):
+            if not test(subject):
                 return False
         return True
 
@@ -75,43 +75,43 @@ def _differs(value: object, wanted: Iterable[object]) -> str:
     return f"{given} is not {choices[0]}" if len(choices) == 1 else f"{given} is none of {excerpt(', '.join(choices))}"
 
 
-def _among(read: Callable[[Case], object]) -> Callable[[Iterable[object]], Pair]:
+def _among(read: Callable[[Subject], object]) -> Callable[[Iterable[object]], Pair]:
     def build(wanted: Iterable[object]) -> Pair:
         choices = tuple(wanted)
-        return lambda case: read(case) in choices, lambda case: _differs(read(case), choices)
+        return lambda subject: read(subject) in choices, lambda subject: _differs(read(subject), choices)
 
     return build
 
 
-def _named(read: Callable[[Case], str]) -> Callable[[Iterable[str]], Pair]:
+def _named(read: Callable[[Subject], str]) -> Callable[[Iterable[str]], Pair]:
     def build(globs: Iterable[str]) -> Pair:
         wanted = tuple(globs)
         matches = names(wanted)
-        return lambda case: matches(read(case)), lambda case: _differs(read(case), wanted)
+        return lambda subject: matches(read(subject)), lambda subject: _differs(read(subject), wanted)
 
     return build
 
 
-def _at_least(read: Callable[[Case], float | None]) -> Callable[[float], Pair]:
+def _at_least(read: Callable[[Subject], float | None]) -> Callable[[float], Pair]:
     """What is unknown is under every minimum, and over every maximum."""
 
     def build(least: float) -> Pair:
-        def holds(case: Case) -> bool:
-            value = read(case)
+        def holds(subject: Subject) -> bool:
+            value = read(subject)
             return value is not None and value >= least
 
-        return holds, lambda case: _beyond(read(case), f"under {_figure(least)}")
+        return holds, lambda subject: _beyond(read(subject), f"under {_figure(least)}")
 
     return build
 
 
-def _at_most(read: Callable[[Case], float | None]) -> Callable[[float], Pair]:
+def _at_most(read: Callable[[Subject], float | None]) -> Callable[[float], Pair]:
     def build(most: float) -> Pair:
-        def holds(case: Case) -> bool:
-            value = read(case)
+        def holds(subject: Subject) -> bool:
+            value = read(subject)
             return value is not None and value <= most
 
-        return holds, lambda case: _beyond(read(case), f"over {_figure(most)}")
+        return holds, lambda subject: _beyond(read(subject), f"over {_figure(most)}")
 
     return build
 
@@ -127,8 +127,8 @@ def _figure(value: float) -> str:
 def _headers(globs: Mapping[str, str]) -> Pair:
     wanted = tuple((name.lower(), names((glob,))) for name, glob in globs.items())
 
-    def failing(case: Case) -> str:
-        headers = case.request.ask.headers
+    def failing(subject: Subject) -> str:
+        headers = subject.request.ask.headers
         for name, matches in wanted:
             if name not in headers:
                 return f"there is no {name}"
@@ -136,29 +136,29 @@ def _headers(globs: Mapping[str, str]) -> Pair:
                 return f"{name} does not match"
         return ""
 
-    return lambda case: not failing(case), failing
+    return lambda subject: not failing(subject), failing
 
 
 def _prompt(expression: str) -> Pair:
     found = searcher(expression)
-    return lambda case: found(case.request.prompt), lambda case: "the expression is not found"
+    return lambda subject: found(subject.request.prompt), lambda subject: "the expression is not found"
 
 
 # ------------------------------------------------------------------------------------------------- sizes and references
 
 
-def _references(case: Case) -> int:
-    return len(case.request.references)
+def _references(subject: Subject) -> int:
+    return len(subject.request.references)
 
 
-def _pixels(case: Case) -> int | None:
-    size = case.request.dimensions()
+def _pixels(subject: Subject) -> int | None:
+    size = subject.request.dimensions()
     return None if size is None else size[0] * size[1]
 
 
 def _other_size(wanted: Iterable[str]) -> Tell:
-    def tell(case: Case) -> str:
-        size = case.request.dimensions()
+    def tell(subject: Subject) -> str:
+        size = subject.request.dimensions()
         return _differs("{}x{}".format(*size), wanted) if size else UNSIZED
 
     return tell
@@ -166,14 +166,14 @@ def _other_size(wanted: Iterable[str]) -> Tell:
 
 def _sizes(wanted: Iterable[str]) -> Pair:
     sizes = frozenset(tuple(map(int, size.split("x"))) for size in wanted)
-    return lambda case: case.request.dimensions() in sizes, _other_size(wanted)
+    return lambda subject: subject.request.dimensions() in sizes, _other_size(wanted)
 
 
 def _aspects(wanted: Iterable[str]) -> Pair:
     tests = tuple(_aspect(name) for name in wanted)
 
-    def holds(case: Case) -> bool:
-        size = case.request.dimensions()
+    def holds(subject: Subject) -> bool:
+        size = subject.request.dimensions()
         return size is not None and any(test(*size) for test in tests)
 
     return holds, _other_size(wanted)
@@ -200,45 +200,45 @@ def _during(specs: Iterable[schema.Window]) -> Pair:
     windows = tuple(map(compile_window, specs))
     places = tuple(dict.fromkeys(window.zone for window in windows))
 
-    def tell(case: Case) -> str:
-        return f"it is {', '.join(f'{clock(case.now, place)} in {place}' for place in places)}"
+    def tell(subject: Subject) -> str:
+        return f"it is {', '.join(f'{clock(subject.now, place)} in {place}' for place in places)}"
 
-    return lambda case: any(is_in(window, case.now) for window in windows), tell
+    return lambda subject: any(is_in(window, subject.now) for window in windows), tell
 
 
 def _when(rule: str, expression: str) -> Pair:
     evaluate = compile_when(expression)
 
-    def holds(case: Case) -> bool:
-        result = evaluate(case)
+    def holds(subject: Subject) -> bool:
+        result = evaluate(subject)
         if isinstance(result, str):
-            case.faults.append(Fault(rule, result))
+            subject.faults.append(Fault(rule, result))
             return False
         return result
 
-    def tell(case: Case) -> str:
-        result = evaluate(case)
+    def tell(subject: Subject) -> str:
+        result = evaluate(subject)
         return f"failed: {result}" if isinstance(result, str) else "is false"
 
     return holds, tell
 
 
 _CONDITIONS: dict[str, tuple[str, Callable[[Any], Pair]]] = {
-    "operation": ("operation", _among(lambda case: case.request.operation)),
-    "task": ("task", _among(lambda case: case.traits.task)),
-    "tier": ("tier", _among(lambda case: case.tier)),
-    "language": ("language", _among(lambda case: case.traits.language)),
-    "min_confidence": ("minConfidence", _at_least(lambda case: case.traits.confidence)),
-    "max_confidence": ("maxConfidence", _at_most(lambda case: case.traits.confidence)),
+    "operation": ("operation", _among(lambda subject: subject.request.operation)),
+    "task": ("task", _among(lambda subject: subject.traits.task)),
+    "tier": ("tier", _among(lambda subject: subject.tier)),
+    "language": ("language", _among(lambda subject: subject.traits.language)),
+    "min_confidence": ("minConfidence", _at_least(lambda subject: subject.traits.confidence)),
+    "max_confidence": ("maxConfidence", _at_most(lambda subject: subject.traits.confidence)),
     "min_references": ("minReferences", _at_least(_references)),
     "max_references": ("maxReferences", _at_most(_references)),
     "size": ("size", _sizes),
     "aspect": ("aspect", _aspects),
     "min_pixels": ("minPixels", _at_least(_pixels)),
     "max_pixels": ("maxPixels", _at_most(_pixels)),
-    "caller": ("caller", _named(lambda case: case.request.ask.caller)),
-    "app": ("app", _named(lambda case: case.request.ask.app)),
-    "namespace": ("namespace", _named(lambda case: case.request.ask.namespace)),
+    "caller": ("caller", _named(lambda subject: subject.request.ask.caller)),
+    "app": ("app", _named(lambda subject: subject.request.ask.app)),
+    "namespace": ("namespace", _named(lambda subject: subject.request.ask.namespace)),
     "headers": ("headers", _headers),
     "during": ("during", _during),
     "prompt": ("prompt", _prompt),

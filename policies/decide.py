@@ -11,7 +11,6 @@ from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from adapters.ir import MediaRequest, Tier
-from policies.case import Case, Fault
 from policies.catalog import Catalog
 from policies.classify import Traits
 from policies.decision import Candidate, Code, Decision, Health, HealthView, Rejection, Rewrite, Session, Trace
@@ -21,6 +20,7 @@ from policies.rank import Wish, rank
 from policies.rewrite import prepared
 from policies.screen import Admission, Sheet, Terms, days_left, screen, sheet
 from policies.session import notes_on, rewrite_of
+from policies.subject import Fault, Subject
 
 __all__ = [
     "Candidate", "Code", "Decision", "Fault", "Health", "HealthView", "Rejection", "Rewrite", "Session", "Trace",
@@ -52,9 +52,9 @@ def decide(
     is what the caller's token says; without one, the session asked for is a mere name. The tier is the caller's, else
     the rule's, else the one the traits hint at, else the policy's; rules are matched with the tier known before them.
     """
-    case = case_of(request, traits, policy, now)
-    rule = first_match(policy, case) or NO_RULE
-    tier = request.ask.tier or rule.tier or case.tier
+    subject = subject_of(request, traits, policy, now)
+    rule = first_match(policy, subject) or NO_RULE
+    tier = request.ask.tier or rule.tier or subject.tier
     held = rule.session or policy.session
     if held.consistency == "none":
         session = None
@@ -79,7 +79,7 @@ def decide(
     wish = _wish(request, policy, rule, tier, shown.preferred, named.preferred, session)
     ordered = rank(candidates, wish)
     chosen = ordered[0] if ordered else None
-    notes = (*notes_on(session, chosen, rejected), *_ending(chosen, day), *_passed_over(case.faults))
+    notes = (*notes_on(session, chosen, rejected), *_ending(chosen, day), *_passed_over(subject.faults))
     judged = _judged(traits, tier, tasks, floor)
     reason = "; ".join((f"{judged}: {chosen.why}", *notes)) if chosen else _nothing(rejected, named, rule)
     return Decision(
@@ -101,18 +101,18 @@ def decide(
         session=session,
         token=held.token and held.consistency != "none",
         notes=notes,
-        faults=tuple(case.faults),
+        faults=tuple(subject.faults),
     )
 
 
-def case_of(request: MediaRequest, traits: Traits, policy: Policy, now: float) -> Case:
+def subject_of(request: MediaRequest, traits: Traits, policy: Policy, now: float) -> Subject:
     """What this policy's rules are asked about the request."""
-    return Case(request, traits, request.ask.tier or traits.tier or policy.default_tier, now)
+    return Subject(request, traits, request.ask.tier or traits.tier or policy.default_tier, now)
 
 
 def trace_rules(request: MediaRequest, traits: Traits, policy: Policy, now: float) -> Trace:
     """How ``decide`` of the same arguments came to its rule. For explanations: ``decide`` does without it."""
-    return trace(policy, case_of(request, traits, policy, now))
+    return trace(policy, subject_of(request, traits, policy, now))
 
 
 # ------------------------------------------------------------------------------------------------------- what is asked

@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from adapters.ir import Tier
-from policies.case import Fault
 from policies.catalog import Deployment
 from policies.classify import Traits
+from policies.subject import Fault
 
 
 class Code(StrEnum):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import re2
 
-from policies.case import PROMPT_SEARCHED
+from policies.subject import PROMPT_SEARCHED
 
 MEMORY = 1024 * 1024  # bytes one expression may grow to while it searches: hostile prompts make it use them all
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from adapters.ir import Tier
 from policies import schema
-from policies.case import Case
 from policies.catalog import Deployment
 from policies.conditions import Condition, Holds, all_of, conditions_of
 from policies.decision import Rewrite, Trace, Verdict
 from policies.globs import names
+from policies.subject import Subject
 
 Selector = Callable[[Deployment], bool]
 
@@ -119,7 +119,7 @@ class Rule:
 NO_RULE = Rule(
     name="",
     conditions=(),
-    holds=lambda case: True,
+    holds=lambda subject: True,
     use=None,
     require=None,
     prefer=None,
@@ -158,20 +158,20 @@ class Policy:
 # ----------------------------------------------------------------------------------------------------- asking a policy
 
 
-def first_match(policy: Policy, case: Case) -> Rule | None:
-    """The first rule that holds. ``case.faults`` then tells of those before it that could not be judged."""
+def first_match(policy: Policy, subject: Subject) -> Rule | None:
+    """The first rule that holds. ``subject.faults`` then tells of those before it that could not be judged."""
     for rule in policy.rules:
-        if rule.holds(case):
+        if rule.holds(subject):
             return rule
     return None
 
 
-def trace(policy: Policy, case: Case) -> Trace:
+def trace(policy: Policy, subject: Subject) -> Trace:
     """What ``first_match`` comes to, rule by rule, and what each failed on. Slower, and only for explanations."""
     verdicts: list[Verdict] = []
     for rule in policy.rules:
-        failed = next((one for one in rule.conditions if not one.holds(case)), None)
-        verdicts.append(Verdict(rule.name, f"{failed.key}: {failed.tell(case)}" if failed else ""))
+        failed = next((one for one in rule.conditions if not one.holds(subject)), None)
+        verdicts.append(Verdict(rule.name, f"{failed.key}: {failed.tell(subject)}" if failed else ""))
         if failed is None:
             break
     return Trace(tuple(verdicts), len(policy.rules) - len(verdicts))

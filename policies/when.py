@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from policies.case import PROMPT_SEARCHED, Case
 from policies.expressions import Mistake, mistake
 from policies.problems import did_you_mean
+from policies.subject import PROMPT_SEARCHED, Subject
 from policies.windows import zone, zones
 
 MISSING = "needs the CEL engine, which is not installed: install cel-expr-python, or Muxel with its extra cel"
@@ -26,7 +26,7 @@ class Variable(NamedTuple):
     """``type`` is the name of a CEL type."""
 
     type: str
-    read: Callable[[Case], Any]
+    read: Callable[[Subject], Any]
 
 
 def _text(text: str) -> str:
@@ -34,35 +34,35 @@ def _text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _headers(case: Case) -> dict[str, str]:
-    return {_text(name): _text(value) for name, value in case.request.ask.headers.items()}
+def _headers(subject: Subject) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in subject.request.ask.headers.items()}
 
 
-def _edge(index: int) -> Callable[[Case], int]:
-    return lambda case: (case.request.dimensions() or (0, 0))[index]
+def _edge(index: int) -> Callable[[Subject], int]:
+    return lambda subject: (subject.request.dimensions() or (0, 0))[index]
 
 
 VARIABLES: Mapping[str, Variable] = {
-    "request.operation": Variable("STRING", lambda case: case.request.operation.value),
-    "request.model": Variable("STRING", lambda case: _text(case.request.model)),
-    "request.prompt": Variable("STRING", lambda case: _text(case.request.prompt[:PROMPT_SEARCHED])),
-    "request.prompt_length": Variable("INT", lambda case: len(case.request.prompt)),
+    "request.operation": Variable("STRING", lambda subject: subject.request.operation.value),
+    "request.model": Variable("STRING", lambda subject: _text(subject.request.model)),
+    "request.prompt": Variable("STRING", lambda subject: _text(subject.request.prompt[:PROMPT_SEARCHED])),
+    "request.prompt_length": Variable("INT", lambda subject: len(subject.request.prompt)),
     "request.width": Variable("INT", _edge(0)),
     "request.height": Variable("INT", _edge(1)),
-    "request.n": Variable("INT", lambda case: case.request.n),
-    "request.references": Variable("INT", lambda case: len(case.request.references)),
-    "request.masked": Variable("BOOL", lambda case: case.request.mask is not None),
-    "request.language": Variable("STRING", lambda case: case.traits.language),
+    "request.n": Variable("INT", lambda subject: subject.request.n),
+    "request.references": Variable("INT", lambda subject: len(subject.request.references)),
+    "request.masked": Variable("BOOL", lambda subject: subject.request.mask is not None),
+    "request.language": Variable("STRING", lambda subject: subject.traits.language),
     "request.headers": Variable("STRING:STRING", _headers),
-    "request.caller": Variable("STRING", lambda case: _text(case.request.ask.caller)),
-    "request.app": Variable("STRING", lambda case: _text(case.request.ask.app)),
-    "request.namespace": Variable("STRING", lambda case: _text(case.request.ask.namespace)),
-    "traits.task": Variable("STRING", lambda case: case.traits.task),
-    "traits.confidence": Variable("DOUBLE", lambda case: case.traits.confidence),
-    "traits.runner_up": Variable("STRING", lambda case: case.traits.runner_up),
-    "traits.tasks": Variable("STRING:DOUBLE", lambda case: dict(case.traits.tasks)),
-    "tier": Variable("STRING", lambda case: case.tier.value),
-    "now": Variable("TIMESTAMP", lambda case: datetime.fromtimestamp(case.now, UTC)),
+    "request.caller": Variable("STRING", lambda subject: _text(subject.request.ask.caller)),
+    "request.app": Variable("STRING", lambda subject: _text(subject.request.ask.app)),
+    "request.namespace": Variable("STRING", lambda subject: _text(subject.request.ask.namespace)),
+    "traits.task": Variable("STRING", lambda subject: subject.traits.task),
+    "traits.confidence": Variable("DOUBLE", lambda subject: subject.traits.confidence),
+    "traits.runner_up": Variable("STRING", lambda subject: subject.traits.runner_up),
+    "traits.tasks": Variable("STRING:DOUBLE", lambda subject: dict(subject.traits.tasks)),
+    "tier": Variable("STRING", lambda subject: subject.tier.value),
+    "now": Variable("TIMESTAMP", lambda subject: datetime.fromtimestamp(subject.now, UTC)),
 }
 
 
@@ -162,7 +162,7 @@ def _zones(expression: str) -> Iterator[Mistake]:
 
 # ---------------------------------------------------------------------------------------------------------- evaluating
 
-Evaluate = Callable[[Case], bool | str]
+Evaluate = Callable[[Subject], bool | str]
 
 
 def compile_when(expression: str) -> Evaluate:
@@ -173,9 +173,9 @@ def compile_when(expression: str) -> Evaluate:
     checked = program.serialize()  # has the names that were resolved, and perhaps some more
     bound = tuple((name, variable.read) for name, variable in VARIABLES.items() if name.encode() in checked)
 
-    def evaluate(case: Case) -> bool | str:
+    def evaluate(subject: Subject) -> bool | str:
         try:
-            result = program.eval(data={name: read(case) for name, read in bound}).value()
+            result = program.eval(data={name: read(subject) for name, read in bound}).value()
         except RuntimeError as error:
             return _fault(str(error))
         return result if isinstance(result, bool) else _fault(str(result))

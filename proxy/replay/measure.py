@@ -13,7 +13,7 @@ from operator import attrgetter
 from adapters.ir import Ask, MediaRequest
 from policies.catalog import Catalog
 from policies.classify import Lexicon, Traits, classify
-from policies.decide import Decision, case_of, decide
+from policies.decide import Decision, decide, subject_of
 from policies.explain import no_candidate_summary
 from policies.load import Config
 from policies.match import Policy, first_match
@@ -230,15 +230,15 @@ def _alike(
     """Equal for two requests that are decided alike: by shape, length, wishes, plausible tasks and rule."""
     if policy is None:
         return (request.ask.policy,)
-    case = case_of(request, traits, policy, now)
-    rule = first_match(policy, case)
+    subject = subject_of(request, traits, policy, now)
+    rule = first_match(policy, subject)
     length = len(request.prompt)
     if rule and (rewrite := rule.rewrite):
         length += len(rewrite.prompt_prefix) + len(rewrite.prompt_suffix)
     sure = traits.confidence >= policy.doubt.min_confidence
     plausible = tuple(task for task, _ in traits.tasks)
     return (
-        policy, rule, case.tier, sure, traits.task, traits.runner_up, plausible, bisect_left(prompt_limits, length),
+        policy, rule, subject.tier, sure, traits.task, traits.runner_up, plausible, bisect_left(prompt_limits, length),
         _SHAPE(request), _ASKED(request.ask),
     )  # fmt: skip
 

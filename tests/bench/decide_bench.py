@@ -9,11 +9,11 @@ from time import thread_time_ns
 from typing import TypeVar
 
 from adapters.ir import Ask, MediaRequest, Operation, Tier
-from policies.case import Case
 from policies.catalog import Catalog, Limits
 from policies.classify import Traits
 from policies.decide import Health, HealthView, decide
 from policies.match import Policy, first_match
+from policies.subject import Subject
 from tests.policies.catalogs import catalog, deployment, model, policy, traits
 
 NOW = 1_795_000_000.0
@@ -57,7 +57,7 @@ def _measure_rule(questions: list[Question], rules: Policy) -> list[float]:
     gc.collect()
     for request, seen in questions * 10:
         start = thread_time_ns()
-        first_match(rules, Case(request, seen, Tier.STANDARD, NOW))
+        first_match(rules, Subject(request, seen, Tier.STANDARD, NOW))
         took.append((thread_time_ns() - start) / 1000)
     return took
 

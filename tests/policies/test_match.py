@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
 from policies import schema
-from policies.case import PROMPT_SEARCHED, Case
 from policies.classify import Traits
 from policies.expressions import mistake, searcher
 from policies.match import compile_selector, first_match
+from policies.subject import PROMPT_SEARCHED, Subject
 from tests.policies.catalogs import deployment, model, policy, traits
 
 WORDS = MediaRequest(Operation.GENERATE, prompt="a lighthouse")
@@ -24,7 +24,7 @@ NOON = datetime(2026, 11, 30, 12, 0, tzinfo=UTC).timestamp()  # a Monday
 
 def holds(match: dict[str, Any], request: MediaRequest = WORDS, seen: Traits | None = None, now: float = NOON) -> bool:
     rules = policy(rules=[{"name": "rule", "match": match}])
-    return first_match(rules, Case(request, seen or traits("portrait", 0.7), Tier.STANDARD, now)) is not None
+    return first_match(rules, Subject(request, seen or traits("portrait", 0.7), Tier.STANDARD, now)) is not None
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_the_first_rule_that_holds_applies() -> None:
         ]
     )
     found = [
-        first_match(rules, Case(WORDS, traits(task), Tier.STANDARD, NOON)) for task in ("food", "portrait", "logo")
+        first_match(rules, Subject(WORDS, traits(task), Tier.STANDARD, NOON)) for task in ("food", "portrait", "logo")
     ]
     assert [rule and rule.name for rule in found] == ["food", "portraits", "all"]
-    assert first_match(policy(), Case(WORDS, traits(), Tier.STANDARD, NOON)) is None
+    assert first_match(policy(), Subject(WORDS, traits(), Tier.STANDARD, NOON)) is None
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,9 @@ def test_expressions_are_those_of_re2(expression: str, prompt: str, expected: bo
 def test_no_expression_takes_longer_than_its_prompt_is_long(expression: str) -> None:
     compiled = policy(rules=[{"name": "rule", "match": {"prompt": expression}}])
     for letter in "ax":
-        case = Case(replace(WORDS, prompt=letter * (PROMPT_SEARCHED - 1) + "!"), traits(), Tier.STANDARD, NOON)
+        subject = Subject(replace(WORDS, prompt=letter * (PROMPT_SEARCHED - 1) + "!"), traits(), Tier.STANDARD, NOON)
         begun = thread_time()
-        assert first_match(compiled, case) is None
+        assert first_match(compiled, subject) is None
         assert thread_time() - begun < 0.1
 
 
@@ -193,7 +193,7 @@ def test_no_pattern_takes_longer_than_what_it_is_held_against_is_long() -> None:
     compiled = policy(rules=[{"name": "rule", "match": {"headers": {"x-team": "*a*a*a*a*a*a*a*b"}}}])
     ask = Ask(headers={"x-team": "a" * 8_000})
     begun = thread_time()
-    assert first_match(compiled, Case(replace(WORDS, ask=ask), traits(), Tier.STANDARD, NOON)) is None
+    assert first_match(compiled, Subject(replace(WORDS, ask=ask), traits(), Tier.STANDARD, NOON)) is None
     assert thread_time() - begun < 0.1
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
-from policies.case import Case
 from policies.classify import Traits
 from policies.match import first_match, trace
+from policies.subject import Subject
 from tests.policies.catalogs import policy
 
 NAMES = st.sampled_from(["", "web", "web-eu", "crm", "retail"])
@@ -57,8 +57,8 @@ MATCHES = st.fixed_dictionaries(
 RULES = st.lists(st.fixed_dictionaries({"match": MATCHES}, optional={"when": st.sampled_from(WHENS)}), max_size=6).map(
     lambda rules: [{"name": f"rule-{index}", **rule} for index, rule in enumerate(rules)]
 )
-CASES = st.builds(
-    Case,
+SUBJECTS = st.builds(
+    Subject,
     st.builds(
         MediaRequest,
         st.sampled_from([Operation.GENERATE, Operation.EDIT]),
@@ -84,12 +84,12 @@ CASES = st.builds(
 )
 
 
-@given(rules=RULES, case=CASES)
-def test_the_trace_ends_where_the_first_match_is(rules: list[dict[str, Any]], case: Case) -> None:
+@given(rules=RULES, subject=SUBJECTS)
+def test_the_trace_ends_where_the_first_match_is(rules: list[dict[str, Any]], subject: Subject) -> None:
     compiled = policy(rules=rules)
-    found = first_match(compiled, case)
-    faults = list(case.faults)
-    told = trace(compiled, Case(case.request, case.traits, case.tier, case.now))
+    found = first_match(compiled, subject)
+    faults = list(subject.faults)
+    told = trace(compiled, Subject(subject.request, subject.traits, subject.tier, subject.now))
     applied = [verdict.rule for verdict in told.verdicts if not verdict.failed]
     assert applied == ([found.name] if found else [])
     assert len(told.verdicts) + told.unseen == len(rules)
@@ -100,9 +100,9 @@ def test_the_trace_ends_where_the_first_match_is(rules: list[dict[str, Any]], ca
     assert failed == {fault.rule for fault in faults}
 
 
-@given(rules=RULES, case=CASES)
-def test_a_verdict_names_a_key_that_the_rule_has(rules: list[dict[str, Any]], case: Case) -> None:
-    for verdict, rule in zip(trace(policy(rules=rules), case).verdicts, rules, strict=False):
+@given(rules=RULES, subject=SUBJECTS)
+def test_a_verdict_names_a_key_that_the_rule_has(rules: list[dict[str, Any]], subject: Subject) -> None:
+    for verdict, rule in zip(trace(policy(rules=rules), subject).verdicts, rules, strict=False):
         key, _, why = verdict.failed.partition(": ")
         assert key in ("", *rule["match"], *(["when"] if "when" in rule else []))
         assert bool(key) is bool(why)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
 from policies import schema
-from policies.case import PROMPT_SEARCHED, Case
 from policies.classify import Traits
 from policies.decide import decide
 from policies.match import trace
+from policies.subject import PROMPT_SEARCHED, Subject
 from policies.when import VARIABLES, Engineless, compile_when, mistakes
 from policies.when import _environment as environment
 from tests.policies.catalogs import policy, studio
@@ -34,7 +34,7 @@ REQUEST = MediaRequest(
     ask=Ask(caller="shop", app="web", namespace="retail", headers={"x-team": "brand"}),
 )
 SEEN = Traits("food", 0.7, "product_photo", (("food", 0.7), ("product_photo", 0.25)), language="de")
-CASE = Case(REQUEST, SEEN, Tier.STANDARD, EVENING)
+SUBJECT = Subject(REQUEST, SEEN, Tier.STANDARD, EVENING)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ CASE = Case(REQUEST, SEEN, Tier.STANDARD, EVENING)
     ],
 )
 def test_an_expression_sees_the_request_its_traits_and_the_time(expression: str, expected: bool) -> None:
-    assert compile_when(expression)(CASE) is expected
+    assert compile_when(expression)(SUBJECT) is expected
 
 
 def test_a_request_without_a_size_has_edges_of_zero() -> None:
-    case = Case(MediaRequest(Operation.GENERATE), SEEN, Tier.DRAFT, 0.0)
-    assert compile_when("request.width == 0 && request.height == 0")(case) is True
-    assert compile_when("request.operation != '' && !request.masked && request.caller == ''")(case) is True
+    subject = Subject(MediaRequest(Operation.GENERATE), SEEN, Tier.DRAFT, 0.0)
+    assert compile_when("request.width == 0 && request.height == 0")(subject) is True
+    assert compile_when("request.operation != '' && !request.masked && request.caller == ''")(subject) is True
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_request_without_a_size_has_edges_of_zero() -> None:
     ],
 )
 def test_what_fails_does_not_hold_and_says_why_in_words_that_are_not_the_callers(expression: str, why: str) -> None:
-    assert compile_when(expression)(CASE) == why
+    assert compile_when(expression)(SUBJECT) == why
 
 
 def test_a_runaway_expression_is_stopped_by_its_budget() -> None:
@@ -97,23 +97,23 @@ def test_a_runaway_expression_is_stopped_by_its_budget() -> None:
         endless = f"{numbers}.all({name}, {endless})"
     evaluate = compile_when(endless)
     begun = time.thread_time()
-    assert evaluate(CASE) == "it took too many steps"
+    assert evaluate(SUBJECT) == "it took too many steps"
     assert time.thread_time() - begun < 1.0
 
 
 def test_bytes_that_are_no_text_are_no_way_around_a_rule() -> None:
     ask = Ask(caller="sh\udcffop", headers={"x-team": "br\udcffand"})
-    case = Case(MediaRequest(Operation.GENERATE, prompt="\ud800 lighthouse", ask=ask), SEEN, Tier.DRAFT, 0.0)
+    subject = Subject(MediaRequest(Operation.GENERATE, prompt="\ud800 lighthouse", ask=ask), SEEN, Tier.DRAFT, 0.0)
     evaluate = compile_when(
         "request.caller != '' && request.headers['x-team'] != '' && request.prompt.endsWith('lighthouse')"
     )
-    assert evaluate(case) is True
+    assert evaluate(subject) is True
 
 
 def test_the_prompt_is_seen_as_far_as_a_match_searches_it() -> None:
-    case = Case(MediaRequest(Operation.GENERATE, prompt="x" * PROMPT_SEARCHED + "y"), SEEN, Tier.DRAFT, 0.0)
-    assert compile_when("!request.prompt.contains('y')")(case) is True
-    assert compile_when(f"request.prompt_length == {PROMPT_SEARCHED + 1}")(case) is True
+    subject = Subject(MediaRequest(Operation.GENERATE, prompt="x" * PROMPT_SEARCHED + "y"), SEEN, Tier.DRAFT, 0.0)
+    assert compile_when("!request.prompt.contains('y')")(subject) is True
+    assert compile_when(f"request.prompt_length == {PROMPT_SEARCHED + 1}")(subject) is True
 
 
 def test_every_variable_is_in_the_field_s_description() -> None:
@@ -123,7 +123,7 @@ def test_every_variable_is_in_the_field_s_description() -> None:
 
 def test_match_and_when_must_both_hold_and_the_explanation_says_which_did_not() -> None:
     def verdict(when: str, **match: Any) -> str:
-        return trace(policy(rules=[{"name": "one", "match": match, "when": when}]), CASE).verdicts[0].failed
+        return trace(policy(rules=[{"name": "one", "match": match, "when": when}]), SUBJECT).verdicts[0].failed
 
     assert verdict("request.n == 2", task=["food"]) == ""
     assert verdict("request.n == 2", task=["portrait"]) == "task: food is not portrait"
@@ -193,7 +193,7 @@ def test_whatever_is_written_is_checked_without_a_crash_and_blamed_inside_itself
     wrong = mistakes(expression)
     assert all(0 <= one.offset <= len(expression) and one.message for one in wrong)
     if not wrong:
-        assert compile_when(expression)(CASE) in (True, False) or isinstance(compile_when(expression)(CASE), str)
+        assert compile_when(expression)(SUBJECT) in (True, False) or isinstance(compile_when(expression)(SUBJECT), str)
 
 
 @pytest.mark.parametrize("before", ["'ä' != 'b'", "'😀' != 'b'", "'日本' !=\n 'b'", "'\t' != 'b'"])

@@ -20,7 +20,7 @@ class Fault(NamedTuple):
 
 
 @dataclass(slots=True)
-class Case:
+class Subject:
     """``now`` is seconds since the epoch. ``faults`` is filled while rules are asked."""
 
     request: MediaRequest
