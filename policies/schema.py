@@ -417,9 +417,9 @@ class Rewrite(Document):
     """What is done to the request before anything is chosen for it, so that prices and limits are those of what is
     sent. All but prefix and suffix are defaults: they apply where the caller, and its session, said nothing."""
 
-    prompt_prefix: str = ""
-    prompt_suffix: str = ""
-    negative_prompt: str = Field(default="", description="where the caller gave none")
+    prompt_prefix: str = Field(default="", description="stands before every prompt, with the blank after it")
+    prompt_suffix: str = Field(default="", description="stands after every prompt, with what parts it from it")
+    negative_prompt: str = Field(default="", description="what is not wanted in the picture")
     size: Size | None = Field(default=None, description="where the caller named no size, no aspect and no resolution")
     aspect: Annotated[str, StringConstraints(pattern=RATIO)] | None = Field(
         default=None, description="such as 16:9, where the caller named no size and no aspect"
@@ -433,11 +433,11 @@ class Rewrite(Document):
         description="what the provider is told, where its wire has such a field; which models are good"
         " enough is for the rule's tier to say",
     )
-    seed: int | None = Field(default=None, ge=0, le=2**32 - 1)
-    steps: int | None = Field(default=None, ge=1, le=1000)
-    guidance: float | None = Field(default=None, ge=0, le=100)
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="the same one gives the same picture again")
+    steps: int | None = Field(default=None, ge=1, le=1000, description="of the model's sampler, where it has one")
+    guidance: float | None = Field(default=None, ge=0, le=100, description="how closely the model keeps to the prompt")
     format: Literal["png", "jpeg", "webp", "svg"] | None = Field(
-        default=None, description="svg leaves only the models that draw vectors"
+        default=None, description="that the caller gets; svg leaves only the models that draw vectors"
     )
     compression: int | None = Field(default=None, ge=0, le=100, description="of JPEG and WebP: 100 is the best picture")
     background: Literal["transparent", "opaque"] | None = Field(
@@ -448,8 +448,8 @@ class Rewrite(Document):
 class Rule(Document):
     """The first rule whose ``match`` and ``when`` both hold applies; its actions override the policy's."""
 
-    name: Name
-    match: Match = Match()
+    name: Name = Field(description="that traces, answers and explanations call it by; one rule of a policy has it")
+    match: Match = Field(default=Match(), description="which requests; all of them if unsaid")
     when: str | None = Field(
         default=None,
         min_length=1,
@@ -469,9 +469,11 @@ class Rule(Document):
     require: Selector | None = Field(default=None, description="only these, floor and all")
     prefer: Selector | None = Field(default=None, description="these before all others where eligible")
     avoid: Selector | None = Field(default=None, description="none of these")
-    tier: Tier | None = None
-    objective: Objective | None = None
-    ceilings: Ceilings | None = None
+    tier: Tier | None = Field(default=None, description="where the caller named none")
+    objective: Objective | None = Field(default=None, description="in place of the tier's and the policy's")
+    ceilings: Ceilings | None = Field(
+        default=None, description="beside the caller's and the policy's: the lowest holds"
+    )
     session: Session | None = Field(default=None, description="in place of the policy's, whole")
     rewrite: Rewrite | None = Field(default=None, description="what is added to the request")
     refuse: str | None = Field(default=None, description="answer the caller with this message and spend nothing")
