@@ -179,6 +179,8 @@ class Ask:
     priority: str = ""  # low | normal | high
     dry_run: bool = False
     caller: str = ""  # who calls, for rules and job ownership
+    app: str = ""  # the application it is for, and its namespace: for rules and reports
+    namespace: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # lower-case names
 
 

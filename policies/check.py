@@ -4,7 +4,6 @@ Called by ``load`` with the documents in force, after each was validated by itse
 looked into; the names of the others count, so that one mistake does not make ten.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,10 +12,14 @@ from typing import Any
 from adapters.ir import Operation
 from policies import schema
 from policies.compile import deployment_ids
+from policies.expressions import mistake
+from policies.globs import names as meant_by
 from policies.lexicon import as_heard
 from policies.parse import Document, Path
 from policies.problems import Problem, did_you_mean, excerpt
 from policies.validate import spell
+from policies.when import Engineless, mistakes
+from policies.windows import zone, zones
 
 ACTIONS = ("use", "require", "prefer", "avoid")
 
@@ -263,6 +266,10 @@ def check_policy(document: Document, policy: schema.RoutingPolicy, tasks: frozen
                 where, f'{spell(where)} "{rule.name}" is already the name of the rule at {line}:{column}'
             )
         yield from _check_match(document, (*path, "match"), rule.match, tasks)
+        if rule.when is not None:
+            yield from _check_when(document, (*path, "when"), rule.when)
+        if rule.rewrite:
+            yield from _check_rewrite(document, (*path, "rewrite"), rule.rewrite)
 
 
 def _check_match(
@@ -271,11 +278,14 @@ def _check_match(
     for index, task in enumerate(match.task or ()):
         if tasks is not None and task not in tasks:
             yield _unknown(document, (*path, "task", index), "task", task, tasks)
-    if match.prompt is not None and (mistake := _mistake(match.prompt)):
+    if match.prompt is not None and (wrong := mistake(match.prompt)):
         where = (*path, "prompt")
-        yield document.problem(where, f"{spell(where)} is not a regular expression: {mistake}")
+        yield document.problem_inside(where, wrong.offset, f"{spell(where)} {wrong.message}")
+    for index, window in enumerate(match.during or ()):
+        yield from _check_window(document, (*path, "during", index), window)
     for low, high, least, most in (
         ("minConfidence", "maxConfidence", match.min_confidence, match.max_confidence),
+        ("minReferences", "maxReferences", match.min_references, match.max_references),
         ("minPixels", "maxPixels", match.min_pixels, match.max_pixels),
     ):
         if least is not None and most is not None and least > most:
@@ -283,14 +293,32 @@ def _check_match(
             yield document.problem(where, f"{spell(where)} {least} is above {high} {most}: the rule never applies")
 
 
-def _mistake(expression: str) -> str:
+def _check_window(document: Document, path: Path, window: schema.Window) -> Iterator[Problem]:
     try:
-        re.compile(expression, re.IGNORECASE)
-    except re.error as error:
-        return str(error)
-    except (OverflowError, RecursionError):
-        return "it is too large"
-    return ""
+        zone(window.time_zone)
+    except ValueError:
+        yield _unknown(document, (*path, "timeZone"), "time zone", window.time_zone, zones())
+    if window.begins == window.ends:
+        message = f"{spell(path)} begins and ends at {window.begins}: leave both out for the whole day"
+        yield document.problem(path, message)
+    elif window.begins == "24:00":
+        where = (*path, "from")
+        yield document.problem(where, f"{spell(where)} is the end of a day: write 00:00, and the day after")
+
+
+def _check_when(document: Document, path: Path, expression: str) -> Iterator[Problem]:
+    try:
+        for wrong in mistakes(expression):
+            yield document.problem_inside(path, wrong.offset, f"{spell(path)} {wrong.message}")
+    except Engineless as error:
+        yield document.problem(path, f"{spell(path)} {error}")
+
+
+def _check_rewrite(document: Document, path: Path, rewrite: schema.Rewrite) -> Iterator[Problem]:
+    for key, value in (("aspect", rewrite.aspect), ("resolution", rewrite.resolution)):
+        if rewrite.size and value:
+            where = (*path, key)
+            yield document.problem(where, f"{spell(where)} is said twice: size {rewrite.size} already says it")
 
 
 def check_selectors(document: Document, policy: schema.RoutingPolicy, names: Names) -> Iterator[Problem]:
@@ -312,15 +340,8 @@ def check_selectors(document: Document, policy: schema.RoutingPolicy, names: Nam
         for key, globs in wanted.items():
             known: frozenset[str] = getattr(names, key)
             for index, glob in enumerate(globs):
-                if not _means_any(glob, known):
+                if not any(map(meant_by((glob,)), known)):
                     yield _unknown(document, (*path, key, index), key.removesuffix("s"), glob, known)
-
-
-def _means_any(glob: str, names: frozenset[str]) -> bool:
-    if "*" not in glob:
-        return glob in names
-    pattern = re.compile(".*".join(map(re.escape, glob.split("*"))), re.DOTALL)
-    return any(map(pattern.fullmatch, names))
 
 
 def _unknown(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> Problem:

@@ -13,14 +13,19 @@ from typing import NamedTuple
 from adapters.ir import MediaRequest, Tier
 from policies.catalog import Catalog
 from policies.classify import Traits
-from policies.decision import Candidate, Code, Decision, Health, HealthView, Rejection, Rewrite, Session
+from policies.decision import Candidate, Code, Decision, Health, HealthView, Rejection, Rewrite, Session, Trace
 from policies.explain import no_candidate, share
-from policies.match import NO_RULE, Policy, Rule, first_match
+from policies.match import NO_RULE, Policy, Rule, first_match, trace
 from policies.rank import Wish, rank
+from policies.rewrite import prepared
 from policies.screen import Admission, Sheet, Terms, days_left, screen, sheet
-from policies.session import notes_on, resume, rewrite_of
+from policies.session import notes_on, rewrite_of
+from policies.subject import Fault, Subject
 
-__all__ = ["Candidate", "Code", "Decision", "Health", "HealthView", "Rejection", "Rewrite", "Session", "decide"]
+__all__ = [
+    "Candidate", "Code", "Decision", "Fault", "Health", "HealthView", "Rejection", "Rewrite", "Session", "Trace",
+    "decide", "trace_rules",
+]  # fmt: skip
 
 ROUTED = frozenset(("", "auto", "muxel/auto"))  # model names that leave the choice to the policy
 SAFER = {Tier.DRAFT: Tier.STANDARD, Tier.STANDARD: Tier.PREMIUM, Tier.PREMIUM: Tier.PREMIUM}
@@ -42,20 +47,21 @@ def decide(
 ) -> Decision:
     """Which deployments to try, in order, and why not the others. Never raises.
 
-    ``now`` is seconds since the epoch, for retirement dates. ``credentials`` holds the names of the providers with a
-    usable key, None for all of them; a provider that needs no key need not be in it. ``session`` is what the caller's
-    token says; without one, the session asked for is a mere name. The tier is the caller's, else the rule's, else the
-    one the traits hint at, else the policy's; rules are matched with the tier known before them.
+    ``now`` is seconds since the epoch, for retirement dates and the hours of rules. ``credentials`` holds the names of
+    the providers with a usable key, None for all of them; a provider that needs no key need not be in it. ``session``
+    is what the caller's token says; without one, the session asked for is a mere name. The tier is the caller's, else
+    the rule's, else the one the traits hint at, else the policy's; rules are matched with the tier known before them.
     """
-    hinted = traits.tier or policy.default_tier
-    rule = first_match(policy, request, traits, request.ask.tier or hinted) or NO_RULE
-    tier = request.ask.tier or rule.tier or hinted
+    subject = subject_of(request, traits, policy, now)
+    rule = first_match(policy, subject) or NO_RULE
+    tier = request.ask.tier or rule.tier or subject.tier
     held = rule.session or policy.session
     if held.consistency == "none":
         session = None
     elif session is None and request.ask.session:
         session = Session(request.ask.session)
-    request = resume(request, session)
+    rewrite = rule.rewrite or rewrite_of(session, policy)
+    request = prepared(request, session, rewrite)
     named = _named(request, policy, catalog)
     doubt = policy.doubt.action if traits.confidence < policy.doubt.min_confidence else ""
     tasks = _tasks(traits, doubt)
@@ -73,7 +79,7 @@ def decide(
     wish = _wish(request, policy, rule, tier, shown.preferred, named.preferred, session)
     ordered = rank(candidates, wish)
     chosen = ordered[0] if ordered else None
-    notes = (*notes_on(session, chosen, rejected), *_ending(chosen, day))
+    notes = (*notes_on(session, chosen, rejected), *_ending(chosen, day), *_passed_over(subject.faults))
     judged = _judged(traits, tier, tasks, floor)
     reason = "; ".join((f"{judged}: {chosen.why}", *notes)) if chosen else _nothing(rejected, named, rule)
     return Decision(
@@ -90,12 +96,23 @@ def decide(
         mark=rule.mark,
         tasks=tasks,
         unknown_model=named.unknown,
-        rewrite=rule.rewrite or rewrite_of(session, policy),
+        rewrite=rewrite,
         doubt=doubt,
         session=session,
         token=held.token and held.consistency != "none",
         notes=notes,
+        faults=tuple(subject.faults),
     )
+
+
+def subject_of(request: MediaRequest, traits: Traits, policy: Policy, now: float) -> Subject:
+    """What this policy's rules are asked about the request."""
+    return Subject(request, traits, request.ask.tier or traits.tier or policy.default_tier, now)
+
+
+def trace_rules(request: MediaRequest, traits: Traits, policy: Policy, now: float) -> Trace:
+    """How ``decide`` of the same arguments came to its rule. For explanations: ``decide`` does without it."""
+    return trace(policy, subject_of(request, traits, policy, now))
 
 
 # ------------------------------------------------------------------------------------------------------- what is asked
@@ -227,6 +244,10 @@ def _ending(chosen: Candidate | None, day: int) -> tuple[str, ...]:
     if chosen is None or left is None or left > ENDS_SOON:
         return ()
     return (f"{chosen.deployment.model.id} retires on {chosen.deployment.model.retires}",)
+
+
+def _passed_over(faults: Iterable[Fault]) -> tuple[str, ...]:
+    return tuple(f"rule {fault.rule} was passed over: its when failed, {fault.text}" for fault in faults)
 
 
 def _nothing(rejected: Iterable[Rejection], named: _Named, rule: Rule) -> str:

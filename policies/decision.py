@@ -11,6 +11,7 @@ from typing import NamedTuple
 from adapters.ir import Tier
 from policies.catalog import Deployment
 from policies.classify import Traits
+from policies.subject import Fault
 
 
 class Code(StrEnum):
@@ -84,11 +85,36 @@ class Rejection(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """What a rule adds to the prompt; the proxy applies it. ``negative_prompt`` only where the caller gave none."""
+    """What a rule adds to the request. All but prefix and suffix only where the request has none of its own."""
 
     prompt_prefix: str = ""
     prompt_suffix: str = ""
     negative_prompt: str = ""
+    size: tuple[int, int] | None = None
+    aspect: tuple[int, int] | None = None
+    resolution: str = ""
+    duration: float | None = None  # of videos alone
+    quality: str = ""
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    format: str = ""
+    compression: int | None = None
+    background: str = ""
+
+
+class Verdict(NamedTuple):
+    """One rule and the first of its conditions that failed, "tier: standard is not premium"; "" where all hold."""
+
+    rule: str
+    failed: str
+
+
+class Trace(NamedTuple):
+    """Every rule that was looked at, in order; the last of them may apply, and then ``unseen`` ones come after it."""
+
+    verdicts: tuple[Verdict, ...]
+    unseen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +152,4 @@ class Decision:
     session: Session | None = None  # the one the request belongs to, unless they are ignored
     token: bool = False  # the caller is to be given one
     notes: tuple[str, ...] = ()  # what is worth knowing beside the reason: a session that left its model, ...
+    faults: tuple[Fault, ...] = ()  # rules that were passed over because they could not be judged; also in the notes

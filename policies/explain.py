@@ -7,9 +7,10 @@ the decision holds and decides nothing. Never sees a prompt.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from policies.decision import Candidate, Code, Decision, Rejection
+from policies.decision import Candidate, Code, Decision, Rejection, Trace
 
 NEAREST = 3  # rejections shown for each code
+UNTRACED = Trace((), 0)
 
 _DOUBTS = {
     "everyPlausibleTask": "all of them",
@@ -24,9 +25,9 @@ def share(value: float) -> str:
     return f"{value:.3g}"
 
 
-def explain(decision: Decision) -> tuple[str, ...]:
-    """Traits, tier, rule, the choice, the fallbacks, and the rejected by code with the nearest misses first."""
-    lines = [_traits(decision), f"tier       {decision.tier.value}: {_floor(decision)}"]
+def explain(decision: Decision, trace: Trace = UNTRACED) -> tuple[str, ...]:
+    """Traits, rules, tier, the choice, the fallbacks, and the rejected by code with the nearest misses first."""
+    lines = [_traits(decision), *_rules(trace), f"tier       {decision.tier.value}: {_floor(decision)}"]
     lines.append(f"policy     {decision.policy}, {_rule(decision)}, objective {decision.objective}")
     if decision.refusal:
         lines.append(f"refused    {decision.refusal}")
@@ -64,7 +65,7 @@ def no_candidate(rejected: Iterable[Rejection]) -> str:
     return "no deployment is eligible: " + ", ".join(counts)
 
 
-def as_dict(decision: Decision, policy_hash: str, decide_us: float) -> dict[str, Any]:
+def as_dict(decision: Decision, policy_hash: str, decide_us: float, trace: Trace = UNTRACED) -> dict[str, Any]:
     """The stable JSON shape of ``muxel explain --json``; keys are only ever added. ``decide_us`` in microseconds."""
     traits = decision.traits
     ordered = [_as_dict(candidate, decision.floor) for candidate in decision.candidates]
@@ -83,6 +84,11 @@ def as_dict(decision: Decision, policy_hash: str, decide_us: float) -> dict[str,
         "doubt": decision.doubt,
         "policy": decision.policy,
         "rule": decision.rule,
+        "rules": [
+            {"name": verdict.rule, "matched": not verdict.failed, "failed": verdict.failed}
+            for verdict in trace.verdicts
+        ],
+        "rules_not_looked_at": trace.unseen,
         "objective": decision.objective,
         "reason": decision.reason,
         "refusal": decision.refusal,
@@ -124,6 +130,16 @@ def _traits(decision: Decision) -> str:
         line += f", then {traits.runner_up}"
     line += f"; language {traits.language}"
     return line + (f"; signals: {', '.join(traits.signals)}" if traits.signals else "")
+
+
+def _rules(trace: Trace) -> list[str]:
+    lines = [
+        f"rule       {number} {verdict.rule}: {f'no, {verdict.failed}' if verdict.failed else 'applies'}"
+        for number, verdict in enumerate(trace.verdicts, 1)
+    ]
+    if trace.unseen:
+        lines.append(f"rule       {trace.unseen} more {'is' if trace.unseen == 1 else 'are'} not looked at")
+    return lines
 
 
 def _floor(decision: Decision) -> str:

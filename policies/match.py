@@ -1,25 +1,22 @@
 """Policies compiled for the hot path: rules that match requests, selectors that pick deployments, plain numbers.
 
 ``load`` compiles every validated ``RoutingPolicy`` here once; ``decide`` asks ``first_match`` and the selectors, the
-proxy reads ``resilience`` and ``output``. A match costs a few microseconds. Must not choose or order anything.
+proxy reads ``resilience`` and ``output``. A match costs a few microseconds; what a rule can look at is in
+``conditions``. Must not choose or order anything.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from adapters.ir import MediaRequest, Tier
+from adapters.ir import Tier
 from policies import schema
 from policies.catalog import Deployment
-from policies.classify import Traits
-from policies.decision import Rewrite
-
-PROMPT_SEARCHED = 4_000  # characters a rule's expression is searched for in: bounds what a costly expression can do
+from policies.conditions import Condition, Holds, all_of, conditions_of
+from policies.decision import Rewrite, Trace, Verdict
+from policies.globs import names
+from policies.subject import Subject
 
 Selector = Callable[[Deployment], bool]
-Condition = Callable[[MediaRequest, Traits, Tier], bool]
-Names = Callable[[str], bool]
 
 
 # ------------------------------------------------------------------------------------------------ the compiled policy
@@ -100,10 +97,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """``holds`` says whether the rule applies; the rest is what it does, empty or None where it does nothing."""
+    """``holds`` says whether the rule applies, which is that all its conditions do; the rest is what it does, empty or
+    None where it does nothing."""
 
     name: str
-    holds: Condition
+    conditions: tuple[Condition, ...]
+    holds: Holds
     use: Selector | None
     require: Selector | None
     prefer: Selector | None
@@ -119,7 +118,8 @@ class Rule:
 
 NO_RULE = Rule(
     name="",
-    holds=lambda request, traits, tier: True,
+    conditions=(),
+    holds=lambda subject: True,
     use=None,
     require=None,
     prefer=None,
@@ -158,19 +158,31 @@ class Policy:
 # ----------------------------------------------------------------------------------------------------- asking a policy
 
 
-def first_match(policy: Policy, request: MediaRequest, traits: Traits, tier: Tier) -> Rule | None:
-    """The first rule that holds; ``tier`` is the one known before any rule."""
+def first_match(policy: Policy, subject: Subject) -> Rule | None:
+    """The first rule that holds. ``subject.faults`` then tells of those before it that could not be judged."""
     for rule in policy.rules:
-        if rule.holds(request, traits, tier):
+        if rule.holds(subject):
             return rule
     return None
+
+
+def trace(policy: Policy, subject: Subject) -> Trace:
+    """What ``first_match`` comes to, rule by rule, and what each failed on. Slower, and only for explanations."""
+    verdicts: list[Verdict] = []
+    for rule in policy.rules:
+        failed = next((one for one in rule.conditions if not one.holds(subject)), None)
+        verdicts.append(Verdict(rule.name, f"{failed.key}: {failed.tell(subject)}" if failed else ""))
+        if failed is None:
+            break
+    return Trace(tuple(verdicts), len(policy.rules) - len(verdicts))
 
 
 # ----------------------------------------------------------------------------------------------------------- compiling
 
 
 def compile_policy(document: schema.RoutingPolicy) -> Policy:
-    """Raises ValueError, naming the field, for an expression that is none: the one thing the schema cannot check."""
+    """Raises ValueError, naming the field, for what the schema cannot check: expressions and time zones. Raises
+    Engineless for a ``when`` where its engine is not installed."""
     spec = document.spec
     resilience = spec.resilience
     return Policy(
@@ -201,9 +213,11 @@ def _tier_terms(spec: schema.TierSpec) -> TierTerms:
 
 
 def _rule(rule: schema.Rule, where: str) -> Rule:
+    conditions = conditions_of(rule, where)
     return Rule(
         name=rule.name,
-        holds=_condition(rule.match, f"{where}.match"),
+        conditions=conditions,
+        holds=all_of(conditions),
         use=compile_selector(rule.use),
         require=compile_selector(rule.require),
         prefer=compile_selector(rule.prefer),
@@ -212,18 +226,30 @@ def _rule(rule: schema.Rule, where: str) -> Rule:
         objective=rule.objective or "",
         ceilings=Ceilings(**rule.ceilings.model_dump()) if rule.ceilings else Ceilings(),
         session=SessionTerms(**rule.session.model_dump()) if rule.session else None,
-        rewrite=Rewrite(**rule.rewrite.model_dump()) if rule.rewrite else None,
+        rewrite=_rewrite(rule.rewrite) if rule.rewrite else None,
         refuse=rule.refuse or "",
         mark=rule.mark or "",
     )
+
+
+def _rewrite(spec: schema.Rewrite) -> Rewrite:
+    values = {name: value for name, value in spec.model_dump().items() if value is not None}
+    values |= {name: _pair(values[name]) for name in ("size", "aspect") if name in values}
+    return Rewrite(**values)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    """16:9 and 1024x1536"""
+    width, height = map(int, text.replace("x", ":").split(":"))
+    return width, height
 
 
 def compile_selector(selector: schema.Selector | None) -> Selector | None:
     """Which deployments are meant. A model is meant by its id, an alias, or ``model@provider``."""
     if selector is None:
         return None
-    models, providers = _names(selector.models), _names(selector.providers)
-    vendors, regions = _names(selector.vendors), _names(selector.regions)
+    models, providers = names(selector.models), names(selector.providers)
+    vendors, regions = names(selector.vendors), names(selector.regions)
 
     def selects(deployment: Deployment) -> bool:
         model, provider = deployment.model, deployment.provider.name
@@ -235,72 +261,3 @@ def compile_selector(selector: schema.Selector | None) -> Selector | None:
         )
 
     return selects
-
-
-def _names(globs: Iterable[str]) -> Names:
-    """Whether a name is one of these; ``*`` stands for any run of characters, and nothing else is special."""
-    pattern = "|".join(".*".join(map(re.escape, glob.split("*"))) for glob in globs)
-    if not pattern:
-        return lambda name: False
-    search = re.compile(pattern, re.DOTALL).fullmatch
-    return lambda name: search(name) is not None
-
-
-def _condition(match: schema.Match, where: str) -> Condition:
-    """All the keys given, as one function. Keys that read the least stand first in ``_CONDITIONS``."""
-    given = {key: value for key in _CONDITIONS if (value := getattr(match, key)) is not None}
-    try:
-        conditions = tuple(_CONDITIONS[key](value) for key, value in given.items())
-    except re.error as error:
-        raise ValueError(f"{where}.prompt: {match.prompt!r} is not a regular expression: {error}") from None
-
-    def holds(request: MediaRequest, traits: Traits, tier: Tier) -> bool:
-        return all(condition(request, traits, tier) for condition in conditions)
-
-    return holds
-
-
-def _caller(globs: Iterable[str]) -> Condition:
-    matches = _names(globs)
-    return lambda request, traits, tier: matches(request.ask.caller)
-
-
-def _headers(globs: Mapping[str, str]) -> Condition:
-    wanted = tuple((name.lower(), _names((glob,))) for name, glob in globs.items())
-
-    def holds(request: MediaRequest, traits: Traits, tier: Tier) -> bool:
-        headers = request.ask.headers
-        return all(name in headers and matches(headers[name]) for name, matches in wanted)
-
-    return holds
-
-
-def _prompt(expression: str) -> Condition:
-    search = re.compile(expression, re.IGNORECASE).search
-    return lambda request, traits, tier: search(request.prompt, 0, PROMPT_SEARCHED) is not None
-
-
-def _pixels(holds: Callable[[int], bool]) -> Condition:
-    """A request that names no size has no pixels to compare, and matches neither a minimum nor a maximum."""
-
-    def compare(request: MediaRequest, traits: Traits, tier: Tier) -> bool:
-        size = request.dimensions()
-        return size is not None and holds(size[0] * size[1])
-
-    return compare
-
-
-_CONDITIONS: dict[str, Callable[[Any], Condition]] = {
-    "operation": lambda operations: lambda request, traits, tier: request.operation in operations,
-    "task": lambda tasks: lambda request, traits, tier: traits.task in tasks,
-    "tier": lambda tiers: lambda request, traits, tier: tier in tiers,
-    "language": lambda languages: lambda request, traits, tier: traits.language in languages,
-    "min_confidence": lambda least: lambda request, traits, tier: traits.confidence >= least,
-    "max_confidence": lambda most: lambda request, traits, tier: traits.confidence <= most,
-    "min_references": lambda least: lambda request, traits, tier: len(request.references) >= least,
-    "min_pixels": lambda least: _pixels(lambda pixels: pixels >= least),
-    "max_pixels": lambda most: _pixels(lambda pixels: pixels <= most),
-    "caller": _caller,
-    "headers": _headers,
-    "prompt": _prompt,
-}

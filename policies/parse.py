@@ -6,8 +6,8 @@ stand for a huge one. Called by ``load``; knows nothing of kinds and schemas, an
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isinf
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +44,7 @@ class Mark(Protocol):
 
     line: int
     column: int
+    index: int
 
 
 class Place(NamedTuple):
@@ -81,6 +82,7 @@ class Document:
     data: Any
     place: Place
     origin: Origin = Origin()
+    text: str = field(default="", repr=False)  # of the whole file, or of the value of another document
 
     def locate(self, path: Path, *, key: bool = False) -> tuple[int, int]:
         """Line and column of the value at ``path``, or of its key; if there is none, of the innermost part there is."""
@@ -97,6 +99,15 @@ class Document:
 
     def problem(self, path: Path, message: str, *, key: bool = False) -> Problem:
         return Problem(self.file, *self.locate(path, key=key), message)
+
+    def problem_inside(self, path: Path, offset: int, message: str) -> Problem:
+        """A problem of the character at ``offset`` of the text at ``path``."""
+        mark, value = self.place.mark, self.data
+        place: Place | None = self.place
+        for part in path:
+            place, value = place and place.inside(part), value[part]
+        mark = place.mark if place else mark
+        return Problem(self.file, *self.origin.at(*_inside(self.text, mark, value, offset)), message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +194,7 @@ class _Composer:
                     self._anchors.clear()
                     data, place = self._value(self._next(), 0)
                     if data is not None:
-                        self.documents.append(Document(self._file, data, place, self._origin))
+                        self.documents.append(Document(self._file, data, place, self._origin, text))
         except yaml.YAMLError as error:
             raise _unreadable(error, text) from None
 
@@ -259,6 +270,45 @@ class _Composer:
                 mark.line, mark.column, f"the aliases up to here stand for more than {MAX_ALIASED} values"
             )
         return data, place
+
+
+_ESCAPED = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|\r\n|.)", re.DOTALL)
+_BLANK_ESCAPES = frozenset("tnNvfr_LP \t\n\r")  # those that stand for a blank, a line break or nothing
+
+
+def _inside(text: str, mark: Mark, value: str, offset: int) -> tuple[int, int]:
+    """Line and column, from 0, of a character of a scalar in its document. YAML folds lines and drops indents, but
+    whatever is not blank keeps its order: so many of those lie before the character, here as there."""
+    ahead = sum(not character.isspace() for character in value[:offset])
+    ends = not value[offset:].strip()
+    at = mark.index
+    for at, after, blank in _characters(text, mark.index):
+        if not blank:
+            if not ahead:
+                break
+            ahead -= 1
+            if not ahead and ends:
+                at = after
+                break
+    return mark.line + text.count("\n", mark.index, at), at - text.rfind("\n", 0, at) - 1
+
+
+def _characters(text: str, start: int) -> Iterator[tuple[int, int, bool]]:
+    """Of the scalar that starts there: where each begins and ends, and whether it is blank."""
+    quote, at = text[start : start + 1], start
+    if quote in ("|", ">"):
+        at = text.find("\n", start) + 1
+    elif quote in ("'", '"'):
+        at += 1
+    while at < len(text):
+        after, blank = at + 1, text[at].isspace()
+        if quote == "'" and text.startswith("''", at):
+            after = at + 2
+        elif quote == '"' and (escaped := _ESCAPED.match(text, at)):
+            after, code = escaped.end(), next(filter(None, escaped.groups()), "")
+            blank = chr(int(code, 16)).isspace() if code else text[at + 1] in _BLANK_ESCAPES
+        yield at, after, blank
+        at = after
 
 
 def _scalar(event: ScalarEvent) -> Any:

@@ -20,11 +20,17 @@ NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 SIZE = r"^[1-9]\d{0,4}x[1-9]\d{0,4}$"
 TASK = r"^[a-z][a-z0-9_]*$"
 URL = r"^https?://[^/]+(/.*)?[^/]$"
+RATIO = r"^[1-9]\d{0,3}:[1-9]\d{0,3}$"
+ASPECT = r"^([1-9]\d{0,3}:[1-9]\d{0,3}|wide|tall|square)$"
+TIME = r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"
 SPELLING = {  # each pattern in words, for error messages
     NAME: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
     SIZE: "a size such as 1024x1536",
     TASK: "lower-case letters, digits and '_', beginning with a letter",
     URL: "an http or https URL without a slash at its end",
+    RATIO: "an aspect such as 16:9",
+    ASPECT: "an aspect such as 16:9, or wide, tall or square",
+    TIME: "a time of day from 00:00 to 24:00",
 }
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
@@ -34,6 +40,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 VideoResolution = Literal["360p", "480p", "540p", "720p", "768p", "1080p", "1440p", "2160p"]
+Size = Annotated[str, StringConstraints(pattern=SIZE)]
+TimeOfDay = Annotated[str, StringConstraints(pattern=TIME)]
 Objective = Literal["cheapest", "hybrid", "fastest", "best"]
 
 
@@ -72,7 +80,7 @@ class PerSize(Document):
     """A price for each size in the provider's table; a size between two is priced as the next larger one."""
 
     unit: Literal["size"]
-    usd: dict[Annotated[str, StringConstraints(pattern=SIZE)], Dollars] = Field(min_length=1)
+    usd: dict[Size, Dollars] = Field(min_length=1)
 
 
 class PerResolution(Document):
@@ -217,9 +225,18 @@ class ModelCatalog(Document):
 # ------------------------------------------------------------------------------------------------------------ Provider
 
 
+def _or_none(schema: dict[str, Any]) -> None:
+    form = {**schema, "minProperties": 1}
+    description = form.pop("description")
+    schema.clear()
+    schema.update(description=description, anyOf=[{"const": "none"}, form])
+
+
 class KeyRef(Document):
     """Where the key is found, never the key: ``file``, ``env`` or ``cloud``, of which the first that is there wins.
     ``none``: no key."""
+
+    model_config = ConfigDict(json_schema_extra=_or_none)
 
     file: str = Field(default="", min_length=1, description="in the credentials directory, re-read when it changes")
     env: str = Field(default="", min_length=1, description="a variable of the environment, read at start")
@@ -355,49 +372,131 @@ class Selector(Document):
     regions: tuple[Glob, ...] = ()
 
 
-class Match(Document):
-    """Every key given must hold; within a list one is enough. No key at all matches every request."""
+class Window(Document):
+    """A time of the week by the clocks of one zone, summer time and all: ``{days: [mon, fri], from: "08:00", to:
+    "18:00", timeZone: Europe/Berlin}``. One that ends before it begins runs past midnight into the next day."""
 
-    operation: tuple[Operation, ...] | None = None
-    task: tuple[str, ...] | None = None
-    tier: tuple[Tier, ...] | None = None
-    caller: tuple[Glob, ...] | None = None
-    headers: dict[str, Glob] | None = Field(default=None, description="header name to a pattern for its value")
-    language: tuple[str, ...] | None = None
-    prompt: str | None = Field(
-        default=None, description="a regular expression searched for in the prompt, case ignored"
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] | None = Field(
+        default=None, min_length=1, description="the days on which it begins; every day if unsaid"
     )
-    min_confidence: Share | None = None
-    max_confidence: Share | None = None
-    min_references: int | None = Field(default=None, ge=0)
-    min_pixels: int | None = Field(default=None, ge=1)
-    max_pixels: int | None = Field(default=None, ge=1)
+    begins: TimeOfDay = Field(default="00:00", alias="from", description="the first minute of it")
+    ends: TimeOfDay = Field(default="24:00", alias="to", description="the first minute after it")
+    time_zone: str = Field(default="UTC", min_length=1, description="a name of the tz database, such as Europe/Berlin")
+
+
+class Match(Document):
+    """Every key given must hold; within a list one is enough. No key at all matches every request.
+
+    Size and aspect are those of the picture asked for, be it in pixels or as aspect and resolution. A request that asks
+    for neither matches no ``size``, no ``aspect`` and no bound on pixels."""
+
+    operation: tuple[Operation, ...] | None = Field(default=None, description="what is to be done: image.edit, ...")
+    task: tuple[str, ...] | None = Field(default=None, description="what the prompt is about, as the classifier has it")
+    tier: tuple[Tier, ...] | None = Field(
+        default=None,
+        description="the tier known before any rule: the caller's, else that of the prompt's words, else the policy's",
+    )
+    caller: tuple[Glob, ...] | None = Field(
+        default=None,
+        description="names that may hold *: the x-muxel-caller header, which anybody can write, or else"
+        " a digest of the caller's own key",
+    )
+    app: tuple[Glob, ...] | None = Field(
+        default=None, description="names that may hold *: MUXEL_APP of a sidecar, else the x-muxel-app header"
+    )
+    namespace: tuple[Glob, ...] | None = Field(
+        default=None,
+        description="names that may hold *: MUXEL_NAMESPACE of a sidecar, which no header overrides, else"
+        " the x-muxel-namespace header",
+    )
+    headers: dict[str, Glob] | None = Field(
+        default=None, description="header name to a pattern for its value, which may hold *"
+    )
+    language: tuple[str, ...] | None = Field(
+        default=None, description="of the prompt, as the classifier has it: en, de"
+    )
+    prompt: str | None = Field(
+        default=None,
+        description="a regular expression searched for in the first 32,000 characters of the prompt, case ignored. The"
+        " syntax is RE2's, which takes no longer than the prompt is long: no lookaround and no backreference, and \\b,"
+        " \\d and \\w know ASCII alone (\\pL is any letter)",
+    )
+    min_confidence: Share | None = Field(default=None, description="of the classifier in the task")
+    max_confidence: Share | None = Field(default=None, description="of the classifier in the task")
+    min_references: int | None = Field(default=None, ge=0, description="pictures given to work on or from")
+    max_references: int | None = Field(default=None, ge=0, description="pictures given to work on or from")
+    size: tuple[Size, ...] | None = Field(default=None, description="exactly this one: 1024x1536")
+    aspect: tuple[Annotated[str, StringConstraints(pattern=ASPECT)], ...] | None = Field(
+        default=None, description="a ratio such as 16:9, within two in a hundred; or wide, tall or square"
+    )
+    min_pixels: int | None = Field(default=None, ge=1, description="width times height")
+    max_pixels: int | None = Field(default=None, ge=1, description="width times height")
+    during: tuple[Window, ...] | None = Field(default=None, description="times of the week")
 
 
 class Rewrite(Document):
-    """What is added to the prompt before it is sent."""
+    """What is done to the request before anything is chosen for it, so that prices and limits are those of what is
+    sent. All but prefix and suffix are defaults: they apply where the caller, and its session, said nothing."""
 
-    prompt_prefix: str = ""
-    prompt_suffix: str = ""
-    negative_prompt: str = Field(default="", description="where the caller gave none")
+    prompt_prefix: str = Field(default="", description="stands before every prompt, with the blank after it")
+    prompt_suffix: str = Field(default="", description="stands after every prompt, with what parts it from it")
+    negative_prompt: str = Field(default="", description="what is not wanted in the picture")
+    size: Size | None = Field(default=None, description="where the caller named no size, no aspect and no resolution")
+    aspect: Annotated[str, StringConstraints(pattern=RATIO)] | None = Field(
+        default=None, description="such as 16:9, where the caller named no size and no aspect"
+    )
+    resolution: Literal["512", "1K", "2K", "4K"] | None = Field(
+        default=None, description="where the caller named no size and no resolution"
+    )
+    duration: Seconds | None = Field(default=None, description="seconds of video; of no account for pictures")
+    quality: Literal["low", "medium", "high"] | None = Field(
+        default=None,
+        description="what the provider is told, where its wire has such a field; which models are good"
+        " enough is for the rule's tier to say",
+    )
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="the same one gives the same picture again")
+    steps: int | None = Field(default=None, ge=1, le=1000, description="of the model's sampler, where it has one")
+    guidance: float | None = Field(default=None, ge=0, le=100, description="how closely the model keeps to the prompt")
+    format: Literal["png", "jpeg", "webp", "svg"] | None = Field(
+        default=None, description="that the caller gets; svg leaves only the models that draw vectors"
+    )
+    compression: int | None = Field(default=None, ge=0, le=100, description="of JPEG and WebP: 100 is the best picture")
+    background: Literal["transparent", "opaque"] | None = Field(
+        default=None, description="transparent leaves only the deployments that can do it"
+    )
 
 
 class Rule(Document):
-    """The first rule whose ``match`` holds applies; its actions override the policy's."""
+    """The first rule whose ``match`` and ``when`` both hold applies; its actions override the policy's."""
 
-    name: Name
-    match: Match = Match()
+    name: Name = Field(description="that traces, answers and explanations call it by; one rule of a policy has it")
+    match: Match = Field(default=Match(), description="which requests; all of them if unsaid")
+    when: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2000,
+        description="a condition in CEL, the Common Expression Language, for what match cannot say: true or false, made"
+        " of request.operation, request.model, request.prompt (32,000 characters of it), request.prompt_length,"
+        " request.width and request.height (0 where no size was asked for), request.n, request.references,"
+        " request.masked, request.language, request.headers (a map; names in lower case), request.caller, request.app,"
+        " request.namespace, traits.task, traits.confidence, traits.runner_up, traits.tasks (a map of shares), tier and"
+        " now (a timestamp: now.getHours('Europe/Berlin')). It is checked when read and bounded when it runs. One that"
+        " fails then, say for a header that is not there (ask first: 'x-a' in request.headers), does not hold, and"
+        " the decision's notes and the metric muxel_rule_faults tell of it. Needs the extra cel, which the image has",
+    )
     use: Selector | None = Field(
         default=None, description="only these, and without the quality floor: the operator knows"
     )
     require: Selector | None = Field(default=None, description="only these, floor and all")
     prefer: Selector | None = Field(default=None, description="these before all others where eligible")
     avoid: Selector | None = Field(default=None, description="none of these")
-    tier: Tier | None = None
-    objective: Objective | None = None
-    ceilings: Ceilings | None = None
+    tier: Tier | None = Field(default=None, description="where the caller named none")
+    objective: Objective | None = Field(default=None, description="in place of the tier's and the policy's")
+    ceilings: Ceilings | None = Field(
+        default=None, description="beside the caller's and the policy's: the lowest holds"
+    )
     session: Session | None = Field(default=None, description="in place of the policy's, whole")
-    rewrite: Rewrite | None = None
+    rewrite: Rewrite | None = Field(default=None, description="what is added to the request")
     refuse: str | None = Field(default=None, description="answer the caller with this message and spend nothing")
     mark: str | None = Field(default=None, description="a label for trace and audit")
 

@@ -1,6 +1,6 @@
 """What a session does to a request of it: what its first frame settled is brought back, and told where it cannot be.
 
-``decide`` and ``exchange`` call it; ``proxy.sessions`` seals what is carried from one request to the next. Pure.
+``decide`` and ``rewrite`` call it; ``proxy.sessions`` seals what is carried from one request to the next. Pure.
 """
 
 from collections.abc import Iterable

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from adapters.ir import Action, Cause, ClientCall, ClientReply, Failure, InvalidRequest, PassThrough, Route, Upload
 from adapters.registry import WIRES, ClientFace, Wire
 from proxy import submit
-from proxy.ask import read_ask
+from proxy.ask import Home, read_ask
 from proxy.bodies import Bodies
 from proxy.exchange import Exchange, Streaming
 from proxy.passthrough import Relayed, pass_through
@@ -57,6 +57,7 @@ def _default_face() -> ClientFace:
 
 def _handler(services: Services, bodies: Bodies, wire: Wire, mount: str, route: Route) -> _Handler:
     path = mount + route.path
+    home = Home(services.settings.app, services.settings.namespace)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         started = services.monotonic()
@@ -72,7 +73,7 @@ def _handler(services: Services, bodies: Bodies, wire: Wire, mount: str, route: 
         held = AsyncExitStack()
         try:
             body = await held.enter_async_context(bodies.read(request))
-            exchange.call = replace(call, body=body, ask=read_ask(headers))
+            exchange.call = replace(call, body=body, ask=read_ask(headers, home))
             answer = await _act(exchange, route.action)
             status = answer.response.status if isinstance(answer, Relayed) else 200
             match answer:

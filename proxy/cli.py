@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 OPERATION = "image.generate"
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     _classify(verbs.add_parser("classify", help="what prompts are about, as JSON lines"))
     _replay(verbs.add_parser("replay", help="what recorded or made-up traffic would have cost"))
     _models(verbs.add_parser("models", help="the catalog in force"))
+    _schema(verbs.add_parser("schema", help="the JSON Schema of policies, catalogs and providers"))
     _wires(verbs.add_parser("wires", help="the HTTP dialects spoken, and what each can do"))
     return parser
 
@@ -82,6 +84,14 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535; got {text!r}")
     return int(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a time such as 2026-12-01T18:30+01:00; got {text!r}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +141,10 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH")
     parser.add_argument("--max-cost", type=float, metavar="USD")
     parser.add_argument("--max-latency", type=float, metavar="SECONDS")
+    for name in ("caller", "app", "namespace"):
+        parser.add_argument(f"--{name}", default="", metavar="NAME", help=f"as x-muxel-{name} would say")
+    parser.add_argument("--header", action="append", metavar="NAME=VALUE", help="that rules look at; may be repeated")
+    parser.add_argument("--at", type=_moment, metavar="TIME", help="such as 2026-12-01T18:30+01:00; now unless said")
     _policy(parser)
     _json(parser)
     parser.set_defaults(verb=_run("proxy.verbs.catalog", "explain"))
@@ -160,6 +174,13 @@ def _models(parser: argparse.ArgumentParser) -> None:
     _policy(parser)
     _json(parser)
     parser.set_defaults(verb=_run("proxy.verbs.catalog", "models"))
+
+
+def _schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "kind", nargs="?", default="", metavar="KIND", help="RoutingPolicy, ...; all of them unless said"
+    )
+    parser.set_defaults(verb=_run("proxy.verbs.schema", "schema"))
 
 
 def _wires(parser: argparse.ArgumentParser) -> None:

@@ -33,12 +33,12 @@ from adapters.ir import (
 )
 from adapters.registry import Wire
 from policies.classify import classify
-from policies.decide import decide
+from policies.decide import decide, trace_rules
 from policies.decision import Code, Decision
 from policies.explain import as_dict, no_candidate_summary
 from policies.load import Config
 from policies.match import Policy
-from policies.session import resume
+from policies.rewrite import prepared
 from proxy.attempts import Limits
 from proxy.media import NotAPicture, finish
 from proxy.services import Services
@@ -68,6 +68,7 @@ class Exchange:
     decision: Decision | None = None
     driven: Driven | None = None
     changes: tuple[str, ...] = ()
+    decided: float = 0.0  # when, in seconds since the epoch
     decide_us: float = 0.0
     job: asyncio.Task[None] | None = None  # the work on it, where the caller was answered before its end
 
@@ -113,8 +114,10 @@ class Exchange:
         decision = decide(request, traits, policy, catalog, health, now, credentials=keys, session=session)
         self.decide_us = (perf_counter_ns() - begun) / 1000
         services.metrics.decide_seconds.observe(self.decide_us / 1e6)
+        for fault in decision.faults:
+            services.metrics.rule_faults.labels(decision.policy, fault.rule).inc()
         services.tracing.decided(self.span, now, decision, self.config.hash)
-        self.decision = decision
+        self.decision, self.decided = decision, now
         if decision.unknown_model:
             name = "x-muxel-model" if request.ask.model else "model"
             raise InvalidRequest(name, f"the catalog has no model {decision.unknown_model[:80]!r}", status=404)
@@ -155,7 +158,8 @@ class Exchange:
             after_ambiguous=fall_back.ambiguous,
             after_failed_job=fall_back.failed_job,
         )
-        return Chain(self.services, _rewritten(request, decision), decision.candidates, limits, self.span)
+        sent = prepared(request, decision.session, decision.rewrite)
+        return Chain(self.services, sent, decision.candidates, limits, self.span)
 
     async def run(self, chain: Chain) -> MediaResult | Failure:
         """Drives the chain to its end and brings the pictures into the caller's form."""
@@ -206,7 +210,7 @@ class Exchange:
         except InvalidRequest as error:
             return self.refuse(error)
         if request.ask.dry_run:
-            return self.dry_run(decision)
+            return self.dry_run(request, decision)
         chain = self.chain(request, decision)
         return self.answer(chain) if isinstance(chain, Failure) else chain
 
@@ -236,9 +240,10 @@ class Exchange:
         """The answer to a request that is wrong."""
         return self.answer(Failure(Cause.INVALID, error.message, error.field, error.status, id=self.id))
 
-    def dry_run(self, decision: Decision) -> ClientReply:
+    def dry_run(self, request: MediaRequest, decision: Decision) -> ClientReply:
         """The decision and nothing else: no upstream is called and nothing is spent."""
-        body = orjson.dumps(as_dict(decision, self.config.hash, self.decide_us))
+        trace = trace_rules(request, decision.traits, self.policy(request), self.decided)
+        body = orjson.dumps(as_dict(decision, self.config.hash, self.decide_us, trace))
         self.note("dry_run", 200)
         return ClientReply(200, body, headers=self.headers())
 
@@ -362,13 +367,3 @@ def _failure(failed: Failed, name: str) -> Failure:
     """An upstream's failure as the caller is told of it. What it says of our own key is not the caller's to read."""
     message = "the provider refused the credential it was given" if failed.cause is Cause.DENIED else failed.message
     return Failure(failed.cause, message, retry_after=failed.retry_after, code=failed.code, id=name)
-
-
-def _rewritten(request: MediaRequest, decision: Decision) -> MediaRequest:
-    """The request with what its session brings back, and what a rule adds to its prompt."""
-    request = resume(request, decision.session)
-    if decision.rewrite is None:
-        return request
-    rewrite = decision.rewrite
-    prompt = f"{rewrite.prompt_prefix}{request.prompt}{rewrite.prompt_suffix}"
-    return replace(request, prompt=prompt, negative_prompt=request.negative_prompt or rewrite.negative_prompt)

@@ -30,6 +30,9 @@ class Metrics:
             "muxel_decide_seconds", "Classifying and deciding", buckets=_MICROSECONDS, registry=registry
         )
         self.rejections = Counter("muxel_rejections", "Requests nothing was eligible for", ["task"], registry=registry)
+        self.rule_faults = Counter(
+            "muxel_rule_faults", "Rules passed over because their when failed", ["policy", "rule"], registry=registry
+        )
         self.attempts = Counter(
             "muxel_attempts", "Upstream attempts by outcome", ["provider", "model", "outcome"], registry=registry
         )

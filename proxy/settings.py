@@ -41,6 +41,8 @@ class Settings:
     hosts: tuple[str, ...] = ()  # "muxel.svc=fal.run": what is asked of the first is meant for the second
     webhook_hosts: tuple[str, ...] = ()  # patterns of names in the cluster that callers' webhooks may have
     public_url: str = ""  # how callers see us, where the Host header does not say
+    app: str = ""  # which app is served: the Pod's own name for it, by the downward API
+    namespace: str = ""  # of that app. Where it is set no x-muxel-app or x-muxel-namespace may say otherwise
     seal_key_file: Path | None = None  # shared by replicas, so that each can answer any job id
     log_level: str = "info"
     loop: str = "uvloop"  # uvloop | asyncio

@@ -12,10 +12,10 @@
                                   as in a request: "1024x1536", "16:9", "2K", "high", "png", "transparent"
     references, style_references, loras    how many
     mask                          true where there was one
-    tier, max_cost, max_latency, pin, policy, session, priority, caller
-                                  the x-muxel-* headers; ``pin`` is x-muxel-model
+    tier, max_cost, max_latency, pin, policy, session, priority, caller, app, namespace
+                                  the x-muxel-* headers; ``pin`` is x-muxel-model. ``app`` also is what reports are
+                                  grouped by
     headers                       those that rules look at
-    app                           who it was for: a label of reports
     weight                        how many such requests there were; 1
 
 Everything may be absent; an operation that makes pictures of words needs ``prompt`` or ``traits``. Any other key is an
@@ -57,7 +57,6 @@ class Recorded:
     request: MediaRequest
     traits: Traits | None = None
     prompt_hash: str = ""
-    app: str = ""
     weight: int = 1
 
 
@@ -196,8 +195,9 @@ _READERS = {
     "session": _Reader(read_text, "ask"),
     "priority": _Reader(_choice("low", "normal", "high"), "ask"),
     "caller": _Reader(read_text, "ask"),
+    "app": _Reader(read_text, "ask"),
+    "namespace": _Reader(read_text, "ask"),
     "headers": _Reader(_headers, "ask"),
-    "app": _Reader(read_text, ""),
     "weight": _Reader(_whole(1, MOST), ""),
 }
 
@@ -241,8 +241,9 @@ def write_line(recorded: Recorded, headers: Collection[str] = ()) -> bytes:
         "session": ask.session,
         "priority": ask.priority,
         "caller": ask.caller,
+        "app": ask.app,
+        "namespace": ask.namespace,
         "headers": {name: value for name, value in ask.headers.items() if name in headers},
-        "app": recorded.app,
         "weight": recorded.weight,
     }
     told = {

@@ -6,14 +6,14 @@ breaker shut. Does no IO and reads no clock. Sends nothing, and must not look at
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
 from adapters.ir import Ask, MediaRequest
 from policies.catalog import Catalog
 from policies.classify import Lexicon, Traits, classify
-from policies.decide import Decision, decide
+from policies.decide import Decision, decide, subject_of
 from policies.explain import no_candidate_summary
 from policies.load import Config
 from policies.match import Policy, first_match
@@ -154,7 +154,7 @@ def _quantile(counts: Mapping[float, int], share: float) -> float:
 _SHAPE = attrgetter(
     *sorted({one.name for one in fields(MediaRequest)} - {"prompt", "negative_prompt", "extras", "ask"})
 )
-_ASKED = attrgetter(*sorted({one.name for one in fields(Ask)} - {"headers", "caller"}))
+_ASKED = attrgetter(*sorted({one.name for one in fields(Ask)} - {"headers", "caller", "app", "namespace"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +176,14 @@ class Replay:
             request = recorded.request
             policy = self.config.policies.get(request.ask.policy or "default")
             traits = recorded.traits or classify(request, self.lexicon)
-            key = (*_alike(request, traits, policy), bisect_left(prompt_limits, len(request.prompt)))
+            key = _alike(request, traits, policy, prompt_limits, self.now)
             found = kept.get(key)
             if found is None:
                 if len(kept) >= KEPT:
                     _count(tally, kept.values())
                     kept.clear()
                 found = kept[key] = self._outcome(request, traits, policy), Counter()
-            found[1][recorded.app] += recorded.weight
+            found[1][request.ask.app] += recorded.weight
             tally.lines += 1
         _count(tally, kept.values())
         return tally
@@ -224,15 +224,23 @@ def _count(tally: Tally, found: Iterable[tuple[Served | str, Counter[str]]]) -> 
             tally.add(app, weight, outcome)
 
 
-def _alike(request: MediaRequest, traits: Traits, policy: Policy | None) -> tuple[object, ...]:
-    """Equal for two requests that are decided alike, their length aside: by shape, wishes, plausible tasks and rule."""
+def _alike(
+    request: MediaRequest, traits: Traits, policy: Policy | None, prompt_limits: Sequence[int], now: float
+) -> tuple[object, ...]:
+    """Equal for two requests that are decided alike: by shape, length, wishes, plausible tasks and rule."""
     if policy is None:
         return (request.ask.policy,)
-    tier = request.ask.tier or traits.tier or policy.default_tier
-    rule = first_match(policy, request, traits, tier)
+    subject = subject_of(request, traits, policy, now)
+    rule = first_match(policy, subject)
+    length = len(request.prompt)
+    if rule and (rewrite := rule.rewrite):
+        length += len(rewrite.prompt_prefix) + len(rewrite.prompt_suffix)
     sure = traits.confidence >= policy.doubt.min_confidence
     plausible = tuple(task for task, _ in traits.tasks)
-    return policy, rule, tier, sure, traits.task, traits.runner_up, plausible, _SHAPE(request), _ASKED(request.ask)
+    return (
+        policy, rule, subject.tier, sure, traits.task, traits.runner_up, plausible, bisect_left(prompt_limits, length),
+        _SHAPE(request), _ASKED(request.ask),
+    )  # fmt: skip
 
 
 def _clears(decision: Decision) -> bool:

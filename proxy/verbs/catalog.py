@@ -13,7 +13,7 @@ from adapters.ir import Ask, InvalidRequest, MediaRequest, Operation, Tier
 from policies.catalog import Deployment, Model, Price
 from policies.classify import classify as classify_request
 from policies.classify import load_lexicon
-from policies.decide import decide
+from policies.decide import decide, trace_rules
 from policies.explain import as_dict
 from policies.explain import explain as explain_lines
 from policies.load import GROUP, SUFFIXES, Config, ConfigError
@@ -59,15 +59,16 @@ def explain(arguments: argparse.Namespace) -> int:
         return config
     policy = config.policies["default"]
     lexicon = config.lexicon()
+    now = time.time() if arguments.at is None else arguments.at.timestamp()
     begun = time.perf_counter_ns()
-    decision = decide(
-        request, classify_request(request, lexicon), policy, config.catalog, {}, time.time(), credentials=None
-    )
+    traits = classify_request(request, lexicon)
+    decision = decide(request, traits, policy, config.catalog, {}, now, credentials=None)
     decide_us = (time.perf_counter_ns() - begun) / 1000
+    trace = trace_rules(request, traits, policy, now)
     if arguments.json:
-        print_json(as_dict(decision, config.hash, decide_us))
+        print_json(as_dict(decision, config.hash, decide_us, trace))
     else:
-        print("\n".join(explain_lines(decision)))
+        print("\n".join(explain_lines(decision, trace)))
     return OK if decision.candidates else PROBLEM
 
 
@@ -78,10 +79,25 @@ def _asked(arguments: argparse.Namespace) -> MediaRequest:
             raise InvalidRequest(name, f"--{name.replace('_', '-')} must be a number that is not negative")
     options = {"--op": arguments.op, "--tier": arguments.tier}
     tier = read_choice(options, "--tier", tuple(Tier))
-    ask = Ask(tier=Tier(tier) if tier else None, max_cost=arguments.max_cost, max_latency=arguments.max_latency)
+    ask = Ask(
+        tier=Tier(tier) if tier else None,
+        max_cost=arguments.max_cost,
+        max_latency=arguments.max_latency,
+        caller=arguments.caller,
+        app=arguments.app,
+        namespace=arguments.namespace,
+        headers=dict(_header(text) for text in arguments.header or ()),
+    )
     size = read_size(arguments.size, "--size") if arguments.size else None
     operation = Operation(read_choice(options, "--op", tuple(Operation)) or Operation.GENERATE)
     return MediaRequest(operation, prompt=arguments.prompt, size=size, ask=ask)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise InvalidRequest("header", f"--header must be NAME=VALUE; got {text[:80]!r}")
+    return name.strip().lower(), value.strip()
 
 
 def models(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.ir import Ask, Media, MediaRequest, Operation
 from policies.catalog import Catalog
-from policies.decide import Decision, Session, decide
+from policies.decide import Decision, Session, decide, trace_rules
 from policies.explain import as_dict, explain, no_candidate_summary
 from tests.policies.catalogs import catalog, policy, studio, traits
 
@@ -107,6 +107,56 @@ def test_a_refusal_is_all_there_is_to_tell() -> None:
 def test_the_summary_counts_what_stood_in_the_way(decision: Decision, summary: str) -> None:
     assert no_candidate_summary(decision) == summary
     assert explain(decision)[3] == f"chosen     none: {summary}"
+
+
+RULES = [
+    {"name": "food", "match": {"task": ["food"], "tier": ["premium"]}},
+    {"name": "brand", "match": {"headers": {"x-team": "s3cret-*"}}},
+    {"name": "words", "match": {"prompt": "forbidden|words"}, "refuse": "no"},
+    {"name": "office", "match": {"during": [{"from": "08:00", "to": "18:00", "timeZone": "Europe/Berlin"}]}},
+    {"name": "crew", "when": "'x-crew' in request.headers"},
+    {"name": "web", "match": {"app": ["web", "web-*"]}, "mark": "web"},
+    {"name": "rest"},
+    {"name": "never"},
+]
+
+
+def test_rules_are_told_in_order_with_what_each_failed_on_up_to_the_one_that_applies() -> None:
+    request = MediaRequest(Operation.GENERATE, prompt="a lighthouse", ask=Ask(app="web-eu", headers={"x-team": "a"}))
+    rules, seen = policy(rules=RULES), traits("portrait", 0.91)
+    decision, told = decide(request, seen, rules, studio(), {}, NOW), trace_rules(request, seen, rules, NOW)
+    assert decision.rule == told.verdicts[-1].rule
+    assert explain(decision, told)[1:8] == (
+        "rule       1 food: no, task: portrait is not food",
+        "rule       2 brand: no, headers: x-team does not match",
+        "rule       3 words: no, prompt: the expression is not found",
+        "rule       4 office: no, during: it is fri 01:00 in Europe/Berlin",
+        "rule       5 crew: no, when: is false",
+        "rule       6 web: applies",
+        "rule       2 more are not looked at",
+    )
+    shown = as_dict(decision, "", 1.0, told)
+    assert shown["rules"][0] == {"name": "food", "matched": False, "failed": "task: portrait is not food"}
+    assert shown["rules"][-1] == {"name": "web", "matched": True, "failed": ""}
+    assert (len(shown["rules"]), shown["rules_not_looked_at"]) == (6, 2)
+
+
+def test_where_no_rule_applies_all_are_told() -> None:
+    rules, seen = policy(rules=RULES[:3]), traits("food", 0.91)
+    told = trace_rules(WORDS, seen, rules, NOW)
+    assert [verdict.failed for verdict in told.verdicts] == [
+        "tier: standard is not premium",
+        "headers: there is no x-team",
+        "prompt: the expression is not found",
+    ]
+    assert told.unseen == 0
+    assert "rule       3 words: no, prompt: the expression is not found" in explain(choose(), told)
+
+
+def test_a_verdict_repeats_neither_prompts_nor_expressions_nor_values_of_headers() -> None:
+    request = MediaRequest(Operation.GENERATE, prompt="my plan", ask=Ask(caller="k" * 99, headers={"x-team": "mine"}))
+    told = str(trace_rules(request, traits("portrait", 0.91), policy(rules=RULES[:6]), NOW))
+    assert not [secret for secret in ("plan", "forbidden", "mine", "s3cret", "in request", "k" * 50) if secret in told]
 
 
 def test_the_json_has_its_stable_keys() -> None:

@@ -1,22 +1,30 @@
 """Rules and selectors: what holds for which request, and what a compiled policy keeps of the document."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import thread_time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.ir import Ask, Media, MediaRequest, Operation, Tier
 from policies import schema
 from policies.classify import Traits
-from policies.match import PROMPT_SEARCHED, compile_selector, first_match
+from policies.expressions import mistake, searcher
+from policies.match import compile_selector, first_match
+from policies.subject import PROMPT_SEARCHED, Subject
 from tests.policies.catalogs import deployment, model, policy, traits
 
 WORDS = MediaRequest(Operation.GENERATE, prompt="a lighthouse")
 PICTURE = Media(data=b"png")
+NOON = datetime(2026, 11, 30, 12, 0, tzinfo=UTC).timestamp()  # a Monday
 
 
-def holds(match: dict[str, Any], request: MediaRequest = WORDS, seen: Traits | None = None) -> bool:
+def holds(match: dict[str, Any], request: MediaRequest = WORDS, seen: Traits | None = None, now: float = NOON) -> bool:
     rules = policy(rules=[{"name": "rule", "match": match}])
-    return first_match(rules, request, seen or traits("portrait", 0.7), Tier.STANDARD) is not None
+    return first_match(rules, Subject(request, seen or traits("portrait", 0.7), Tier.STANDARD, now)) is not None
 
 
 @pytest.mark.parametrize(
@@ -60,9 +68,21 @@ def test_every_key_of_a_match_must_hold(match: dict[str, Any], expected: bool) -
         ({"headers": {"X-Team": "brand*"}}, Ask(headers={"x-team": "Brand"}), False),
         ({"headers": {"X-Team": "*"}}, Ask(headers={}), False),
         ({"headers": {"x-a": "1", "x-b": "2"}}, Ask(headers={"x-a": "1", "x-b": "3"}), False),
+        ({"app": ["web", "web-*"]}, Ask(app="web-eu"), True),
+        ({"app": ["web-*"]}, Ask(app="web"), False),
+        ({"app": ["*"]}, Ask(), True),
+        ({"app": ["web"]}, Ask(), False),
+        ({"namespace": ["team-*-prod"]}, Ask(namespace="team-a-prod"), True),
+        ({"namespace": ["team-*-prod"]}, Ask(namespace="team-a-prod-2"), False),
+        ({"namespace": ["retail"], "app": ["web"]}, Ask(app="web", namespace="media"), False),
+        ({"caller": ["a*b*c"]}, Ask(caller="a-b-b-c"), True),
+        ({"caller": ["a*b*c"]}, Ask(caller="a-c-b"), False),
+        ({"caller": ["a**c"]}, Ask(caller="ac"), True),
+        ({"caller": ["*ab*ab"]}, Ask(caller="ab"), False),
+        ({"caller": ["*ab*ab"]}, Ask(caller="abab"), True),
     ],
 )
-def test_callers_and_headers_match_whole_names_where_only_the_star_is_special(
+def test_names_and_headers_match_whole_names_where_only_the_star_is_special(
     match: dict[str, Any], ask: Ask, expected: bool
 ) -> None:
     assert holds(match, MediaRequest(Operation.GENERATE, ask=ask)) is expected
@@ -81,6 +101,26 @@ def test_callers_and_headers_match_whole_names_where_only_the_star_is_special(
         ({"minPixels": 4_000_000}, {"resolution": "2K", "aspect": (1, 1)}, True),
         ({"minPixels": 1}, {}, False),
         ({"maxPixels": 99_999_999}, {}, False),
+        ({"maxReferences": 1}, {"references": (PICTURE,)}, True),
+        ({"maxReferences": 0}, {"references": (PICTURE,)}, False),
+        ({"size": ["512x512", "1024x1536"]}, {"size": (1024, 1536)}, True),
+        ({"size": ["1536x1024"]}, {"size": (1024, 1536)}, False),
+        ({"size": ["2048x2048"]}, {"resolution": "2K", "aspect": (1, 1)}, True),
+        ({"size": ["1024x1024"]}, {}, False),
+        ({"aspect": ["16:9"]}, {"size": (1920, 1080)}, True),
+        ({"aspect": ["16:9"]}, {"size": (1344, 768)}, True),
+        ({"aspect": ["16:9"]}, {"aspect": (16, 9)}, True),
+        ({"aspect": ["16:9"]}, {"size": (1536, 1024)}, False),
+        ({"aspect": ["16:9"]}, {"size": (1080, 1920)}, False),
+        ({"aspect": ["4:5"]}, {"size": (768, 1024)}, False),
+        ({"aspect": ["3:4", "tall"]}, {"size": (1080, 1920)}, True),
+        ({"aspect": ["wide"]}, {"size": (1025, 1024)}, False),
+        ({"aspect": ["square"]}, {"size": (1025, 1024)}, True),
+        ({"aspect": ["square"]}, {"size": (1152, 1024)}, False),
+        ({"aspect": ["wide"]}, {"size": (1152, 1024)}, True),
+        ({"aspect": ["tall"]}, {"size": (1024, 1152)}, True),
+        ({"aspect": ["wide", "tall", "square"]}, {}, False),
+        ({"aspect": ["wide"]}, {"aspect": (4_000_000, 1)}, True),
     ],
 )
 def test_sizes_and_references_are_compared_and_no_size_matches_neither_bound(
@@ -114,9 +154,57 @@ def test_the_first_rule_that_holds_applies() -> None:
             {"name": "all"},
         ]
     )
-    found = [first_match(rules, WORDS, traits(task), Tier.STANDARD) for task in ("food", "portrait", "logo")]
+    found = [
+        first_match(rules, Subject(WORDS, traits(task), Tier.STANDARD, NOON)) for task in ("food", "portrait", "logo")
+    ]
     assert [rule and rule.name for rule in found] == ["food", "portraits", "all"]
-    assert first_match(policy(), WORDS, traits(), Tier.STANDARD) is None
+    assert first_match(policy(), Subject(WORDS, traits(), Tier.STANDARD, NOON)) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "prompt", "expected"),
+    [
+        ("äpfel", "Zwei ÄPFEL", True),
+        (r"\blogo\b", "a logo, please", True),
+        (r"\blogo\b", "logotype", False),
+        (r"^\pL+$", "Übergrößenträger", True),
+        ("(?-i)Logo", "logo", False),
+        ("sale.{0,20}ends", "SALE now: it ends soon", True),
+        (r"end\z", "the end", True),
+        ("poster|banner", "", False),
+        ("x", "\ud800 x", True),
+    ],
+)
+def test_expressions_are_those_of_re2(expression: str, prompt: str, expected: bool) -> None:
+    assert holds({"prompt": expression}, MediaRequest(Operation.GENERATE, prompt=prompt)) is expected
+
+
+@pytest.mark.parametrize("expression", ["(a+)+$", "(a|aa)+b", "(x+x+)+y", "(.*a){20}b", "(?:a?){50}a{50}b"])
+def test_no_expression_takes_longer_than_its_prompt_is_long(expression: str) -> None:
+    compiled = policy(rules=[{"name": "rule", "match": {"prompt": expression}}])
+    for letter in "ax":
+        subject = Subject(replace(WORDS, prompt=letter * (PROMPT_SEARCHED - 1) + "!"), traits(), Tier.STANDARD, NOON)
+        begun = thread_time()
+        assert first_match(compiled, subject) is None
+        assert thread_time() - begun < 0.1
+
+
+def test_no_pattern_takes_longer_than_what_it_is_held_against_is_long() -> None:
+    compiled = policy(rules=[{"name": "rule", "match": {"headers": {"x-team": "*a*a*a*a*a*a*a*b"}}}])
+    ask = Ask(headers={"x-team": "a" * 8_000})
+    begun = thread_time()
+    assert first_match(compiled, Subject(replace(WORDS, ask=ask), traits(), Tier.STANDARD, NOON)) is None
+    assert thread_time() - begun < 0.1
+
+
+@given(st.text(alphabet="ab(){}[]*+?|\\\\^$.,:<=!P1kZ-äé", max_size=14))
+def test_whatever_is_written_for_an_expression_is_used_or_blamed_inside_itself(expression: str) -> None:
+    if wrong := mistake(expression):
+        assert 0 <= wrong.offset <= len(expression)
+        with pytest.raises(ValueError, match="is not a regular expression"):
+            searcher(expression)
+    else:
+        assert searcher(expression)("ab") in (True, False)
 
 
 def test_an_expression_sees_only_the_start_of_a_prompt() -> None:

@@ -151,6 +151,8 @@ async def serving(*argv: object) -> AsyncIterator[tuple[asyncio.subprocess.Proce
         ("explain fox --max-cost nan", "--max-cost"),
         ("explain fox --max-latency soon", "--max-latency"),
         ("explain fox --max-latency inf", "--max-latency"),
+        ("explain fox --header x-team", "--header"),
+        ("explain fox --at noon", "--at"),
         ("explain fox --policy nowhere", "--policy nowhere"),
         ("models --policy nowhere", "--policy nowhere"),
         ("classify --in nowhere.jsonl", "nowhere.jsonl"),
@@ -317,6 +319,36 @@ def test_explain_takes_what_a_caller_may_ask(run: Run) -> None:
     assert "limit" in {one["code"] for one in told("--size", "4096x1024")["rejected"]}
     quick = told("--max-latency", "12")
     assert all(one["p50"] <= 12 for one in [quick["chosen"], *quick["fallbacks"]])
+
+
+def test_explain_tells_the_rules_in_order_for_a_caller_and_an_hour(run: Run, tmp_path: Path) -> None:
+    window = "during: [{days: [fri], from: '22:00', to: '06:00', timeZone: Europe/Berlin}]"
+    rules = f"""{{rules: [
+      {{name: crew, match: {{caller: [shop], app: [web], namespace: [retail], headers: {{x-crew: night}}}}}},
+      {{name: night, match: {{{window}}}}},
+      {{name: rest}}]}}"""
+    file = tmp_path / "policy.yaml"
+    file.write_text(GOOD.replace("{objective: best}", rules))
+
+    def told(*options: str) -> list[str]:
+        lines = run("explain", "a fox", "--policy", file, *options).out.splitlines()
+        return [line.removeprefix("rule       ") for line in lines if line.startswith("rule ")]
+
+    crew = ["--caller", "shop", "--app", "web", "--namespace", "retail", "--header", "X-Crew=night"]
+    assert told(*crew) == ["1 crew: applies", "2 more are not looked at"]
+    assert told(*crew[2:], "--at", "2026-12-05T05:59+01:00") == [
+        "1 crew: no, caller: none is given",
+        "2 night: applies",
+        "1 more is not looked at",
+    ]
+    assert told("--at", "2026-12-05T05:00") == [
+        "1 crew: no, caller: none is given",
+        "2 night: no, during: it is sat 06:00 in Europe/Berlin",
+        "3 rest: applies",
+    ]
+    shown = run("explain", "a fox", "--json", "--policy", file, *crew).json
+    assert shown["rules"] == [{"name": "crew", "matched": True, "failed": ""}]
+    assert shown["rules_not_looked_at"] == 2
 
 
 @pytest.mark.parametrize(

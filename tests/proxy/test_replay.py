@@ -92,6 +92,7 @@ FULL = {
     "caller": "shop",
     "headers": {"x-team": "red"},
     "app": "catalogue",
+    "namespace": "retail",
     "weight": 7,
 }
 HASHED = {
@@ -119,7 +120,7 @@ def test_every_key_reaches_the_request() -> None:
     assert (ask.tier, ask.max_cost, ask.max_latency, ask.model) == (Tier.PREMIUM, 0.0, 12.5, "house-1@acme")
     assert (ask.policy, ask.session, ask.priority, ask.caller) == ("quick", "s-1", "low", "shop")
     assert ask.headers == {"x-team": "red"}
-    assert (one.app, one.weight) == ("catalogue", 7)
+    assert (ask.app, ask.namespace, one.weight) == ("catalogue", "retail", 7)
 
 
 def test_a_hashed_prompt_keeps_its_length_and_its_traits_and_no_word() -> None:
@@ -313,7 +314,14 @@ def test_only_providers_with_a_key_serve() -> None:
     assert tally_of(recorded(), credentials=frozenset()).unserved.total() == 1
 
 
-WORDS = ("a fox", "studio product photo of a jar", "portrait of a nurse", 'poster that says "SALE"', "urgent " * 40)
+WORDS = (
+    "a fox",
+    "a fox " * 15,
+    "studio product photo of a jar",
+    "portrait of a nurse",
+    'poster that says "SALE"',
+    "urgent " * 40,
+)
 requests = st.builds(
     MediaRequest,
     operation=st.sampled_from((Operation.GENERATE, Operation.EDIT)),
@@ -328,6 +336,7 @@ requests = st.builds(
         session=st.sampled_from(("", "one", "two")),
         priority=st.sampled_from(("", "high")),
         caller=st.sampled_from(("", "vip")),
+        app=st.sampled_from(("", "web")),
     ),
 )
 
@@ -342,6 +351,7 @@ def test_deciding_each_kind_of_request_once_changes_nothing(asked: list[tuple[Me
     rules = [
         {"name": "words", "match": {"prompt": "urgent"}, "objective": "fastest"},
         {"name": "vip", "match": {"caller": ["vip"], "minConfidence": 0.6}, "tier": "premium"},
+        {"name": "house", "match": {"app": ["web"]}, "rewrite": {"promptSuffix": ", in the house style"}},
     ]
     over = config(FINE, FAIR, short, default=policy(tiers=TIERS, rules=rules))
     lexicon = load_lexicon()
@@ -358,6 +368,28 @@ def test_deciding_each_kind_of_request_once_changes_nothing(asked: list[tuple[Me
     assert {name: sums.requests for name, sums in together.models.items()} == {
         name: sums.requests for name, sums in one_by_one.models.items()
     }
+
+
+def test_what_a_rule_adds_to_a_prompt_counts_against_the_limits_of_models() -> None:
+    short = deployment(model("short", {"general": 0.8, "food": 0.8}), "self", 0.002, limits=Limits(max_prompt=100))
+    rules = [{"name": "house", "rewrite": {"promptSuffix": ", in the house style"}}]
+    over = config(FINE, short, default=policy(tiers=TIERS, rules=rules))
+    lines = [Recorded(MediaRequest(Operation.GENERATE, "a" * length), traits("food", 0.9)) for length in (10, 90, 10)]
+    tally = Replay(over, load_lexicon(), per_picture(0.04), NOW).run(lines)
+    assert tally.models["short"].requests == 2
+    assert len(tally.models) == 2
+
+
+def test_rules_see_the_app_and_namespace_of_a_line_and_reports_are_grouped_by_the_app() -> None:
+    rules = [{"name": "closed", "match": {"app": ["web"], "namespace": ["retail"]}, "refuse": "no"}]
+    over = config(FINE, default=policy(rules=rules))
+    asked = (("web", "retail", 2), ("web", "media", 3), ("crm", "retail", 5))
+    lines = [
+        Recorded(MediaRequest(Operation.GENERATE, "a fox", ask=Ask(app=a, namespace=b)), weight=n) for a, b, n in asked
+    ]
+    tally = Replay(over, load_lexicon(), per_picture(0.04), NOW).run(lines)
+    assert tally.unserved == {"refused by rule closed": 2}
+    assert {app: sums.requests for app, sums in tally.apps.items()} == {"web": 3, "crm": 5}
 
 
 def test_a_replay_decides_as_the_sidecar_does() -> None:

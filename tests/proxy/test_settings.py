@@ -14,6 +14,7 @@ FULL = {
     "MUXEL_SEAL_KEY_FILE": "/k", "MUXEL_LOG_LEVEL": "debug", "MUXEL_LOOP": "asyncio",
     "MUXEL_TLS_LISTEN": "0.0.0.0:8443", "MUXEL_TLS_CERT": "/tls.crt", "MUXEL_TLS_KEY": "/tls.key",
     "MUXEL_HOSTS": "muxel.svc=fal.run, queue.muxel.svc=queue.fal.run", "MUXEL_WEBHOOK_HOSTS": "*.svc,10.0.0.1",
+    "MUXEL_APP": "web", "MUXEL_NAMESPACE": "retail",
 }  # fmt: skip
 
 
@@ -24,6 +25,7 @@ def test_every_setting_has_a_variable_and_is_read_from_it() -> None:
         tls_listen="0.0.0.0:8443", tls_cert=Path("/tls.crt"), tls_key=Path("/tls.key"),
         hosts=("muxel.svc=fal.run", "queue.muxel.svc=queue.fal.run"), webhook_hosts=("*.svc", "10.0.0.1"),
         public_url="https://m.test", seal_key_file=Path("/k"), log_level="debug", loop="asyncio",
+        app="web", namespace="retail",
     )  # fmt: skip
 
 
