@@ -5,7 +5,6 @@ from collections import defaultdict
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib.resources import files
-from math import sqrt
 from typing import Any
 
 import pytest
@@ -19,14 +18,10 @@ from policies.decide import decide
 from policies.decision import Code, Decision
 from policies.load import Config, WireFacts, load_documents
 from policies.price import price
+from policies.scores import grade, load_standard, read_citation
 
 NOW = datetime(2026, 12, 2, tzinfo=UTC).timestamp()  # when the models known to retire have done so
-SPREAD = {False: 40, True: 60}  # Elo, by whether the score is estimated
-ELO = re.compile(
-    r"Artificial Analysis (text-to-image|image editing), (.+?)(, of .+)?: Elo (\d+) \+-(\d+) against (\d+)"
-)
 UNCOMPARED = re.compile(r"No public comparison; .+: (-?\d+) Elo over the reference")
-README_ROW = re.compile(r"^\| (\w+) \| (.+?)( \(transferred\))? \| (\d+) \|$", re.MULTILINE)
 # Listed without a price, for those who name them.
 UNPRICED = {"gpt-image-2.6-flare", "gpt-image-2.6-sunburst", "flux-outpainting", "flux-deblur"}
 SELF_HOSTED = {"vllm", "a1111", "comfyui"}
@@ -85,10 +80,6 @@ def hosts(text: str) -> list[dict[str, Any]]:
         for model in document["spec"]["models"]
         for host in model["deployments"]
     ]
-
-
-def win(elo: float, reference: float) -> float:
-    return 1 / (1 + 10 ** ((reference - elo) / 400))
 
 
 def is_assumed(model: Model) -> bool:
@@ -150,16 +141,14 @@ def test_no_deployment_stands_twice(catalog: Catalog) -> None:
 
 def test_every_score_follows_from_the_elo_it_cites(catalog: Catalog) -> None:
     for where, score in scores(catalog):
-        measured, assumed = ELO.fullmatch(score.source), UNCOMPARED.fullmatch(score.source)
-        if measured:
-            elo, half, reference = (int(measured[group]) for group in (4, 5, 6))
+        cited, assumed = read_citation(score.source), UNCOMPARED.fullmatch(score.source)
+        if cited:
+            figures = cited.elo, cited.half, cited.reference
         else:
             assert assumed, f"{where}: {score.source}"
             assert score.estimated, where
-            elo, half, reference = int(assumed[1]), 0, 0
-        sigma = sqrt((half / 1.96) ** 2 + SPREAD[score.estimated] ** 2)
-        assert score.score == pytest.approx(win(elo, reference), abs=0.0005), where
-        assert score.p25 == pytest.approx(win(elo - 0.674 * sigma, reference), abs=0.0005), where
+            figures = int(assumed[1]), 0, 0
+        assert (score.score, score.p25) == grade(*figures, estimated=score.estimated), where
 
 
 def test_what_nobody_compared_is_set_at_one_of_the_readmes_levels_and_by_one_score(catalog: Catalog) -> None:
@@ -172,22 +161,19 @@ def test_what_nobody_compared_is_set_at_one_of_the_readmes_levels_and_by_one_sco
         assert set(model.quality) == {"general"}, model.id
 
 
-def test_scores_use_the_categories_and_references_of_the_readme(catalog: Catalog) -> None:
-    text = files("policies").joinpath("models", "README.md").read_text()
-    rows = {task: (category, bool(moved), int(elo)) for task, category, moved, elo in README_ROW.findall(text)}
-    assert set(rows) == tasks_of("image") | tasks_of("edit")
+def test_scores_use_the_categories_and_references_of_the_standard(catalog: Catalog) -> None:
+    standard = load_standard()
+    assert set(standard.tasks) == tasks_of("image") | tasks_of("edit")
     for model in catalog.models.values():
         if is_assumed(model):
             continue
         for task, score in model.quality.items():
-            cited = ELO.fullmatch(score.source)
+            cited = read_citation(score.source)
             assert cited
-            category, transferred, reference = rows[task]
-            if (cited[1] == "image editing" and task == "general") or cited[2] != category:
-                assert task in ("general", "logo"), f"{model.id} {task}: {score.source}"
-                continue
-            assert int(cited[6]) == reference, f"{model.id} {task}"
-            assert score.estimated == (transferred or bool(cited[3])), f"{model.id} {task}"
+            bases = {(basis.board, basis.categories): basis for basis in standard.tasks[task]}
+            basis = bases[cited.board, cited.categories]
+            assert cited.reference == basis.reference, f"{model.id} {task}"
+            assert score.estimated == (basis.transferred or bool(cited.relative)), f"{model.id} {task}"
             assert (score.votes is None) == score.estimated, f"{model.id} {task}"
 
 
