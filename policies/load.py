@@ -27,7 +27,7 @@ from policies.parse import Document, Origin, Parsed, parse
 from policies.problems import ConfigError, Problem, did_you_mean, excerpt
 from policies.validate import validate
 
-__all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents"]
+__all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents", "load_entries"]
 
 GROUP = "muxel.dev/"
 SUFFIXES = (".yaml", ".yml")
@@ -82,6 +82,17 @@ def load_documents(
 
     ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. Raises ConfigError.
     """
+    return load_entries(files, wires, shipped=shipped, tasks=tasks)[0]
+
+
+def load_entries(
+    files: Files,
+    wires: Mapping[str, WireFacts],
+    *,
+    shipped: bool = True,
+    tasks: frozenset[str] | None = None,
+) -> tuple[Config, Sequence[Entry]]:
+    """As ``load_documents``, and beside it the models in force as they are written: for who writes them again."""
     reading = _Reading()
     own: Files = _shipped_files() if shipped else {}
     for name, content in own.items():
@@ -94,7 +105,7 @@ def load_documents(
     if reading.problems:
         raise ConfigError(reading.problems)
     specs = [source.spec for source in sources]
-    return Config(
+    config = Config(
         catalog=compile_catalog(
             (entry.model for entry in entries), (spec for spec in specs if isinstance(spec, schema.Provider))
         ),
@@ -102,6 +113,7 @@ def load_documents(
         hash=_hash(sources, entries),
         sources=tuple(sorted({source.document.file for source in sources})),
     )
+    return config, entries
 
 
 def _shipped_files() -> dict[str, bytes]:
@@ -253,7 +265,7 @@ def _models(reading: _Reading, sources: Iterable[_Source]) -> list[Entry]:
         if not isinstance(source.spec, schema.ModelCatalog):
             continue
         for index, model in enumerate(source.spec.spec.models):
-            entry = Entry(source.document, ("spec", "models", index), model)
+            entry = Entry(source.document, ("spec", "models", index), model, source.shipped)
             first, shipped = chosen.setdefault(model.id, (entry, source.shipped))
             if first is not entry and shipped == source.shipped:
                 place = _place(first.document, (*first.path, "id"))
