@@ -3,9 +3,11 @@
 A case is a YAML file in ``refresh/`` with the feeds as text and ``expect``, which ``pytest --regold`` rewrites.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies import schema
-from policies.feeds import read_prices, read_scores
+from policies.feeds import PRICE_COLUMNS, SCORE_COLUMNS, read_prices, read_scores
 from policies.load import Config, load_entries
 from policies.parse import parse
 from policies.refresh import Refresh, refresh
@@ -340,3 +342,14 @@ def test_the_config_map_reads_back_and_one_that_is_too_large_is_refused_with_its
     config_map("muxel-catalog", "x" * (MOST_BYTES - len("catalog.yaml")))
     with pytest.raises(TooLarge, match=f"{MOST_BYTES + 1} bytes.*{MOST_BYTES}"):
         config_map("muxel-catalog", "x" * (MOST_BYTES - len("catalog.yaml") + 1))
+
+
+# ------------------------------------------------------------------------------------------------------ what is told
+
+
+@pytest.mark.parametrize(("heading", "columns"), [("### Price rows", PRICE_COLUMNS), ("### Score rows", SCORE_COLUMNS)])
+def test_the_readme_tells_every_column_and_no_other(heading: str, columns: frozenset[str]) -> None:
+    readme = files("policies").joinpath("models", "README.md").read_text()
+    section = readme[readme.index(heading) :].partition("\n#")[0]
+    rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == columns
