@@ -27,7 +27,7 @@ from policies.parse import Document, Origin, Parsed, parse
 from policies.problems import ConfigError, Problem, did_you_mean, excerpt
 from policies.validate import validate
 
-__all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents", "load_entries"]
+__all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents", "load_entries", "read_models"]
 
 GROUP = "muxel.dev/"
 SUFFIXES = (".yaml", ".yml")
@@ -114,6 +114,18 @@ def load_entries(
         sources=tuple(sorted({source.document.file for source in sources})),
     )
     return config, entries
+
+
+def read_models(files: Files) -> tuple[schema.Model, ...]:
+    """The models of these texts as they are written, each checked by itself alone: what an older version wrote may name
+    providers and options that are gone. Raises ConfigError."""
+    reading = _Reading()
+    for name, content in files.items():
+        _read(reading, name, content, shipped=False)
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    catalogs = (source.spec for source in reading.sources if isinstance(source.spec, schema.ModelCatalog))
+    return tuple(model for catalog in catalogs for model in catalog.spec.models)
 
 
 def _shipped_files() -> dict[str, bytes]:

@@ -17,6 +17,8 @@ from policies.feeds import PriceRow
 from policies.price import FROM_WORDS, price
 from policies.verdicts import Bounds, Verdicts
 
+_ROUNDING = 1e-9  # three times 0.1 is a little more than 0.3
+
 BLOCKS = {"price": "price", "edit_price": "editPrice"}  # as in the schema, and as users write it
 
 
@@ -188,8 +190,8 @@ def _doubts(change: PriceChange, host: _Host, bounds: Bounds) -> Iterator[tuple[
         yield f"date {new.as_of} is before {old.as_of}, that of the price in force", True
     if new.formula.unit != old.formula.unit:
         yield f"unit {new.formula.unit} is not the {old.formula.unit} it was sold by", True
-    factor = change.factor
-    if factor is not None and not 1 / bounds.price_factor <= factor <= bounds.price_factor:
+    factor, most = change.factor, bounds.price_factor * (1 + _ROUNDING)
+    if factor is not None and not 1 / most <= factor <= most:
         yield f"{show(old)} -> {show(new)} moves by x{factor:.3g}, beyond x{bounds.price_factor:g} either way", True
 
 

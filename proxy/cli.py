@@ -184,7 +184,7 @@ def _refresh(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config-map", type=_name, metavar="NAME", help="write it inside a ConfigMap manifest")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--out", type=Path, metavar="FILE|DIR", help="where to; standard output unless said")
+    where.add_argument("--out", type=Path, metavar="FILE|DIR", help="where to; standard output, but for --json")
     where.add_argument("--apply", type=_namespaced, metavar="NAMESPACE/NAME", help="into this ConfigMap of the cluster")
     _json(parser)
     parser.set_defaults(verb=_run("proxy.verbs.refresh", "refresh_catalog"))

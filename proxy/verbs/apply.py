@@ -4,6 +4,7 @@
 ConfigMap exists, ``patch`` on its name is all the permission it needs.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +15,15 @@ _SECONDS = 30.0
 
 
 def apply_config_map(namespace: str, manifest: Mapping[str, Any]) -> int:
-    """Applies ``manifest`` in ``namespace`` of the cluster around us, or of KUBECONFIG; the exit status."""
+    """Applies ``manifest`` in ``namespace`` of the cluster around us, or of that of KUBECONFIG; the exit status."""
     from kubernetes import client, config
     from urllib3.exceptions import HTTPError
 
     name = manifest["metadata"]["name"]
     try:
-        config.load_config()  # type: ignore[no-untyped-call]
+        # Not load_config: it tells on standard output which of the two it takes.
+        load = config.load_kube_config if os.environ.get("KUBECONFIG") else config.load_incluster_config
+        load()
         with client.ApiClient() as api:
             client.CoreV1Api(api).patch_namespaced_config_map(
                 name,

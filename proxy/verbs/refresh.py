@@ -20,7 +20,7 @@ from policies import schema
 from policies.check import Entry
 from policies.feeds import read_prices, read_scores
 from policies.lexicon import load_lexicon
-from policies.load import Config, ConfigError, load_entries
+from policies.load import Config, ConfigError, load_entries, read_models
 from policies.problems import did_you_mean
 from policies.refresh import Refresh, refresh
 from policies.reprice import BLOCKS, PriceChange, show
@@ -110,13 +110,13 @@ def _load(files: Mapping[str, str | bytes]) -> tuple[Config, Sequence[Entry]]:
     return load_entries(files, WIRE_FACTS, tasks=load_lexicon().tasks())
 
 
-def _previous(path: Path | None) -> list[schema.Model]:
+def _previous(path: Path | None) -> Sequence[schema.Model]:
     """What the last refresh wrote: nothing before the first."""
     if path is None:
-        return []
+        return ()
     with suppress(FileNotFoundError):
-        return [entry.model for entry in _load(snapshot([path]))[1] if not entry.shipped]
-    return []
+        return read_models(snapshot([path]))
+    return ()
 
 
 def _place(entry: Entry) -> str:
@@ -143,7 +143,7 @@ def _bounds(arguments: argparse.Namespace, config: Config) -> Bounds:
 
 
 def _write(text: str, arguments: argparse.Namespace) -> int:
-    """The document or its ConfigMap to where it is wanted; the exit status."""
+    """The document or its ConfigMap to where it is wanted, which is nowhere for --json alone; the exit status."""
     namespace, _, name = (arguments.apply or "").partition("/")
     wrapped = arguments.config_map or name
     try:

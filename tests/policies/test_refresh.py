@@ -236,6 +236,12 @@ def unfigured(model: schema.Model) -> Any:
     return data
 
 
+def test_the_bound_itself_is_within_it() -> None:
+    row = {"deployment": "sizes@fal", "operation": "edit", "unit": "image", "date": "2026-11-28", "source": "x"}
+    for usd, taken in ((0.24, 1), (0.2401, 0), (0.08 / 3, 1), (0.0266, 0)):
+        assert len(refreshed(lines([row | {"price_usd": usd}])).prices) == taken
+
+
 DEPLOYMENTS = ("flux-2-pro@bfl", "flux-2-pro@fal", "flux-2-max@bfl", "sizes@fal", "sizes@bfl", "nobody@fal")
 PRICES = st.fixed_dictionaries(
     {
@@ -283,7 +289,7 @@ def test_refused_rows_never_change_what_is_written(prices: list[dict[str, Any]],
     assert not refused & {one.deployment for one in outcome.prices}
     assert not refused & {f"{one.model}/{one.task}" for one in outcome.scores}
     for price in outcome.prices:
-        assert price.old is None or (price.factor and 1 / 3 <= price.factor <= 3)
+        assert price.old is None or (price.factor and 0.3333 < price.factor < 3.0001)
         assert price.new.as_of <= TODAY
     for score in outcome.scores:
         assert score.old is None or abs(score.new.score - score.old.score) <= 0.15

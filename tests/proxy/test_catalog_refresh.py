@@ -2,19 +2,25 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from policies.load import load_documents
 from policies.write import MOST_BYTES
@@ -26,6 +32,7 @@ TODAY = datetime.now(UTC).date()
 HEAD = "deployment,unit,price_usd,date,source\n"
 RECRAFT = f"recraft-v3@recraft,image,0.05,{TODAY},https://www.recraft.ai\n"
 TENFOLD = f"recraft-v4@recraft,image,10,{TODAY},https://www.recraft.ai\n"
+BROKEN = "apiVersion: muxel.dev/v1alpha1\nkind: ModelCatalog\nmetadata: {name: refreshed}\nspec: {}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,24 @@ def test_the_next_run_goes_on_from_the_last(run: Any, feed: Path) -> None:
     assert run("--prices", feed, "--previous", mounted).out == second.out
 
 
+def test_what_an_older_version_wrote_may_name_what_is_gone_and_its_figures_still_hold(run: Any, feed: Path) -> None:
+    first = yaml.safe_load(run("--prices", feed).out)
+    (model,) = first["spec"]["models"]
+    model["deployments"].append({"provider": "closed", "remote": "x"})
+    model["deployments"][0]["options"] = {"abolished": True}
+    older = feed.with_name("older.yaml")
+    older.write_text(yaml.safe_dump(first))
+    feed.write_text(HEAD)
+    second = run("--prices", feed, "--previous", older)
+    assert second.status == 0
+    assert price_of({"out.yaml": second.out}) == 0.05
+    assert "abolished" not in second.out
+    older.write_text(BROKEN)
+    ended = run("--prices", feed, "--previous", older)
+    assert (ended.status, ended.out) == (1, "")
+    assert f"{older}:4:7: " in ended.err
+
+
 def test_ones_own_model_is_not_written_and_its_place_is_told(run: Any, feed: Path) -> None:
     own = feed.with_name("own.yaml")
     shipped = (ROOT / "policies/models/recraft.yaml").read_text()
@@ -227,6 +252,8 @@ class Api:
     """A cluster's API as far as one ConfigMap goes. ``seen`` are the requests: method, path and query, type, body."""
 
     status: int = 200
+    certificate: Path | None = None  # with its key; None: plain HTTP
+    keys: list[str | None] = field(default_factory=list)
     seen: list[tuple[str, str, str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -236,6 +263,7 @@ def serving(api: Api) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_PATCH(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            api.keys.append(self.headers["Authorization"])
             api.seen.append((self.command, self.path, self.headers["Content-Type"], yaml.safe_load(body)))
             answer: dict[str, Any] = api.seen[-1][3]
             if api.status != 200:
@@ -252,6 +280,10 @@ def serving(api: Api) -> Iterator[None]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         api.url = f"http://127.0.0.1:{server.server_port}"
+        if api.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(api.certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -288,11 +320,59 @@ def test_apply_is_one_server_side_apply_of_that_config_map(feed: Path) -> None:
     assert "+25.0 %" in ended.out
     ((method, path, content_type, body),) = api.seen
     assert (method, content_type) == ("PATCH", "application/apply-patch+yaml")
+    assert api.keys == ["Bearer of-a-service-account"]
     route, _, query = path.partition("?")
     assert route == "/api/v1/namespaces/media/configmaps/muxel-catalog"
     assert set(query.split("&")) == {"fieldManager=muxel-catalog-refresh", "force=true"}
     assert (body["apiVersion"], body["kind"], body["metadata"]["name"]) == ("v1", "ConfigMap", "muxel-catalog")
     assert price_of(body["data"]) == 0.05
+
+
+IN_A_POD = """
+import sys
+import kubernetes.config.incluster_config as mounted
+mounted.SERVICE_TOKEN_FILENAME, mounted.SERVICE_CERT_FILENAME = sys.argv[1:3]
+from proxy.cli import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def test_in_a_pod_it_speaks_to_the_cluster_around_it_by_the_mounted_token(feed: Path) -> None:
+    token, certificate = feed.with_name("token"), loopback_certificate(feed.parent)
+    token.write_text("of-a-service-account")
+    api = Api(certificate=certificate)
+    with serving(api):
+        around = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": api.url.rpartition(":")[2]}
+        environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"} | around
+        argv = ["catalog", "refresh", "--prices", feed, "--apply", "media/muxel-catalog"]
+        command = [sys.executable, "-c", IN_A_POD, token, certificate, *argv]
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("deployment")
+    assert [(method, path.partition("?")[0]) for method, path, _, _ in api.seen] == [
+        ("PATCH", "/api/v1/namespaces/media/configmaps/muxel-catalog")
+    ]
+    (key,) = api.keys
+    assert key is not None
+    assert key.lower() == "bearer of-a-service-account"
+
+
+def loopback_certificate(directory: Path) -> Path:
+    """A certificate of 127.0.0.1 that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = directory / "loopback.pem"
+    path.write_bytes(certificate.public_bytes(pem) + secret)
+    return path
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
