@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from adapters.ir import Ask, Media, MediaRequest, Operation
 from policies import schema
@@ -195,14 +196,18 @@ def _doubts(change: PriceChange, host: _Host, bounds: Bounds) -> Iterator[tuple[
         yield f"{show(old)} -> {show(new)} moves by x{factor:.3g}, beyond x{bounds.price_factor:g} either way", True
 
 
-def _main_figures(block: schema.Price) -> Iterator[float]:
+def _main_figures(block: schema.Price) -> Iterable[float]:
+    """What may not be free: further megapixels and references may."""
     match block.formula:
         case schema.PerMegapixel(first=first):
-            yield first  # further megapixels and references may well be free
-        case schema.PerSize(usd=table) | schema.PerResolution(usd=table):
-            yield from table.values()
-        case schema.PerImage(usd=usd) | schema.PerSecond(usd=usd):
-            yield usd
+            return [first]
+        case table_or_figure:
+            return _figures_of(table_or_figure.usd).values()
+
+
+def _figures_of(usd: float | Mapping[Any, float]) -> Mapping[str, float]:
+    """The table of a formula; one figure is a table without names."""
+    return {str(name): figure for name, figure in usd.items()} if isinstance(usd, Mapping) else {"": usd}
 
 
 # -------------------------------------------------------------------------------------------------- how far it moves
@@ -238,14 +243,11 @@ def show(block: schema.Price | None) -> str:
     if block is None:
         return "unknown"
     match block.formula:
-        case schema.PerImage(usd=usd):
-            text = f"${usd:g}"
-        case schema.PerSecond(usd=usd):
-            text = f"${usd:g}/s"
         case schema.PerMegapixel(first=first, extra=extra, reference=reference):
             text = f"${first:g}+{extra:g}/MP" + (f", {reference:g}/MP of input" if reference else "")
-        case schema.PerSize(usd=table) | schema.PerResolution(usd=table):
-            text = ", ".join(f"{name} ${usd:g}" for name, usd in table.items())
+        case table_or_figure:
+            text = ", ".join(f"{name} ${usd:g}".strip() for name, usd in _figures_of(table_or_figure.usd).items())
+            text += "/s" * block.formula.unit.lower().endswith("second")
     if block.per_reference:
         text += f", {block.per_reference:g}/reference"
     text += "".join(f", {name} x{factor:g}" for name, factor in block.priority.items())

@@ -8,16 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.ir import Operation
 from policies import schema
 from policies.feeds import ScoreRow
 from policies.scores import Basis, Citation, Measure, Standard, cite, grade, pool, read_citation, whole
 from policies.verdicts import Bounds, Place, Verdicts
-
-_DOES = {  # what a model must do for a board to be about it, by the group of tasks
-    "image": frozenset({Operation.GENERATE}),
-    "edit": frozenset({Operation.EDIT, Operation.INPAINT}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,10 @@ class _Arena:
 
     def reference(self, basis: Basis) -> int:
         """That of the table, unless the whole panel is here and has moved."""
-        panel = [self.look(self.subject(name), basis.board, basis.categories) for name in self.standard.panel]
+        panel = [
+            self.look(self.subject(name), basis.board, basis.categories)
+            for name in self.standard.boards[basis.board].panel
+        ]
         if not all(panel):
             return basis.reference
         self.used.update(row.place for rows in panel for row in rows)
@@ -121,9 +118,8 @@ def _by_category(
 ) -> dict[tuple[str, str, str], ScoreRow]:
     standard = arena.standard
     wanted = {(basis.board, name) for bases in standard.tasks.values() for basis in bases for name in basis.categories}
-    heard = (
-        {model.id for model in models} | {arena.subject(name) for name in standard.panel} | _relatives(arena, models)
-    )
+    panels = {arena.subject(name) for board in standard.boards.values() for name in board.panel}
+    heard = {model.id for model in models} | panels | _relatives(arena, models)
     said: dict[tuple[str, str, str], list[ScoreRow]] = defaultdict(list)
     for row in rows:
         board = row.board if row.board in standard.boards else "" if row.board else standard.board_of(row.source)
@@ -180,9 +176,7 @@ def _find(
     """By what the model itself was measured at, else by what the relative was that its score is from."""
     old = model.quality.get(task)
     citation = read_citation(old.source) if old else None
-    for basis in bases:
-        if not _DOES[arena.standard.boards[basis.board].group] & set(model.operations):
-            continue
+    for basis in _about(model, bases, arena.standard):
         if rows := arena.look(model.id, basis.board, basis.categories):
             return _found(basis, rows, "", 0, references)
         if citation is None or (citation.board, citation.categories) != (basis.board, basis.categories):
@@ -193,6 +187,12 @@ def _find(
             return _found(basis, rows, citation.relative, citation.offset, references)
         return None
     return None
+
+
+def _about(model: schema.Model, bases: Sequence[Basis], standard: Standard) -> Sequence[Basis]:
+    """The bases on the first board that is about what the model does: a task has one score."""
+    boards = [basis.board for basis in bases if standard.boards[basis.board].does & set(model.operations)]
+    return [basis for basis in bases if basis.board in boards[:1]]
 
 
 def _found(

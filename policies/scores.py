@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import floor, sqrt
+from typing import Any
 
 import yaml
 
@@ -49,21 +50,21 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """How sources name it, and the group of tasks it is about, as in ``lexicon.yaml``."""
+    """How sources name it, the operations it is about, and the models whose mean is the reference in each category."""
 
     cited: str
     known: tuple[str, ...]
-    group: str
+    does: frozenset[str]
+    panel: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """``scores.yaml``. A task has one basis, or a second one for models that have not the first."""
+    """``scores.yaml``. The bases of a task are in the order in which they are looked for."""
 
     quartile: float
     spread: Mapping[bool, float]  # Elo, by whether the score is estimated
     drift: float
-    panel: tuple[str, ...]
     boards: Mapping[str, Board]
     tasks: Mapping[str, tuple[Basis, ...]]
     names: Mapping[str, str]
@@ -84,16 +85,16 @@ def load_standard() -> Standard:
         quartile=data["quartile"],
         spread={False: data["spread"]["measured"], True: data["spread"]["estimated"]},
         drift=data["drift"],
-        panel=tuple(data["panel"]),
-        boards={
-            name: Board(board["cited"], tuple(board["known"]), board["group"]) for name, board in data["boards"].items()
-        },
+        boards={name: _board(spec) for name, spec in data["boards"].items()},
         tasks={
-            task: tuple(_basis(one) for one in (spec, spec.get("otherwise")) if one)
-            for task, spec in data["tasks"].items()
+            task: tuple(map(_basis, spec if isinstance(spec, list) else [spec])) for task, spec in data["tasks"].items()
         },
         names=data["names"],
     )
+
+
+def _board(spec: Mapping[str, Any]) -> Board:
+    return Board(spec["cited"], tuple(spec["known"]), frozenset(spec["does"]), tuple(spec["panel"]))
 
 
 def _basis(spec: Mapping[str, object]) -> Basis:

@@ -47,7 +47,7 @@ def test_the_readmes_tables_are_the_standard() -> None:
 
 def test_the_readme_tells_the_panel_the_spreads_and_the_second_bases() -> None:
     text = " ".join(README.split())
-    for name in STANDARD.panel:
+    for name in STANDARD.boards["text-to-image"].panel:
         assert re.split(r" \(Gemini| \[| 9B| 4B", name.removeprefix("GPT Image "))[0] in text
     assert f"elo - {STANDARD.quartile} sigma" in text
     assert f"{STANDARD.spread[False]} Elo, the usual difference" in text
