@@ -59,6 +59,8 @@ def refresh_catalog(arguments: argparse.Namespace) -> int:
 def _refresh(arguments: argparse.Namespace) -> int:
     if not (arguments.prices or arguments.scores):
         return fail("give a feed: --prices FILE, --scores FILE", USAGE)
+    if missing := [path for path in arguments.policy or () if not path.exists()]:
+        return fail(f"--policy {missing[0]}: no such file or directory", USAGE)
     prices, unread = _rows(arguments.prices, read_prices)
     scores, unread_too = _rows(arguments.scores, read_scores)
     policy = snapshot(arguments.policy or [])
@@ -75,7 +77,7 @@ def _refresh(arguments: argparse.Namespace) -> int:
         own={entry.model.id: _place(entry) for entry in entries if not entry.shipped},
     )
     text = catalog_text(outcome.models)
-    _load({**policy, f"{NAME}.yaml": text})  # what does not load is never written
+    _load({**policy, "the catalog to be written": text})  # what does not load never is
     status = _write(text, arguments)
     if arguments.json:
         print_json(_as_dict(outcome))
@@ -156,7 +158,11 @@ def _write(text: str, arguments: argparse.Namespace) -> int:
         return apply_config_map(namespace, manifest)
     written = manifest_text(manifest) if manifest else text
     if arguments.out:
-        _replace(arguments.out / f"{NAME}.yaml" if arguments.out.is_dir() else arguments.out, written)
+        file: Path = arguments.out / f"{NAME}.yaml" if arguments.out.is_dir() else arguments.out
+        try:
+            _replace(file, written)
+        except OSError as error:
+            return fail(f"--out {file}: {error.strerror}", USAGE)
     elif not arguments.json:
         sys.stdout.write(written)
         sys.stdout.flush()
