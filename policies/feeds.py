@@ -7,12 +7,12 @@ columns are documented for people in ``policies/models/README.md``.
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from io import StringIO
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import orjson
 from pydantic import ValidationError
@@ -25,7 +25,17 @@ from policies.verdicts import Place, Refusal
 
 _WHOSE = ("deployment", "provider", "model", "remote", "region")
 _SAID_BY = ("date", "source", "notes")
-_PRICED = ("operation", "unit", "price_usd", "default", "per_reference", "priority", "estimated", "multipliers")
+_PRICED = (
+    "operation",
+    "unit",
+    "price_usd",
+    "default",
+    "seconds",
+    "per_reference",
+    "priority",
+    "estimated",
+    "multipliers",
+)
 PRICE_COLUMNS = frozenset({*_WHOSE, *_PRICED, *_SAID_BY})
 SCORE_COLUMNS = frozenset({"model", "board", "category_or_dimension", "score", "scale", "ci95", "n", *_SAID_BY})
 
@@ -34,7 +44,7 @@ _UNITS = {
     "megapixel": "megapixel", "usd_per_megapixel": "megapixel",
     "size": "size", "usd_per_size": "size",
     "resolution": "resolution", "usd_per_resolution": "resolution",
-    "second": "second", "usd_per_second": "second",
+    "second": "second", "usd_per_second": "second", "resolutionsecond": "resolutionSecond",
 }  # fmt: skip
 _WORDS_TO_MEDIA = frozenset({"", "generate", "text-to-image", "text-to-video", "image.generate", "video.generate"})
 _EDITS = frozenset({"edit", "image-editing", "image.edit"})
@@ -193,8 +203,13 @@ def _per_unit(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _per_second(record: Mapping[str, Any]) -> dict[str, Any]:
-    seconds = record.get("default")
-    return _per_unit(record) | ({} if seconds in (None, "") else {"default": _number(seconds, "default")})
+    return _per_unit(record) | _length(record, "default")
+
+
+def _length(record: Mapping[str, Any], key: str) -> dict[str, float]:
+    """The length charged where none is asked for, by what its formula calls it."""
+    seconds = record.get("seconds")
+    return {} if seconds in (None, "") else {key: _number(seconds, "seconds")}
 
 
 def _per_megapixel(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,11 +228,19 @@ def _per_size(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _per_resolution(record: Mapping[str, Any]) -> dict[str, Any]:
+    return _by_class(record, tuple(RESOLUTIONS), "1K")
+
+
+def _per_resolution_second(record: Mapping[str, Any]) -> dict[str, Any]:
+    return _by_class(record, get_args(schema.VideoResolution), "720p") | _length(record, "seconds")
+
+
+def _by_class(record: Mapping[str, Any], classes: Collection[str], unsaid: str) -> dict[str, Any]:
     usd = _table(_given(record, "price_usd"), "price_usd")
     for name in usd:
-        if name not in RESOLUTIONS:
-            raise _Unusable(f'price_usd must be by {", ".join(RESOLUTIONS)}, not "{excerpt(name)}"')
-    default = _text(record, "default") or "1K"
+        if name not in classes:
+            raise _Unusable(f'price_usd must be by {", ".join(classes)}, not "{excerpt(name)}"')
+    default = _text(record, "default") or unsaid
     if default not in usd:
         raise _Unusable(f'default "{excerpt(default)}" has no price in price_usd')
     return {"usd": usd, "default": default}
@@ -229,6 +252,7 @@ _FORMULAS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "size": _per_size,
     "resolution": _per_resolution,
     "second": _per_second,
+    "resolutionSecond": _per_resolution_second,
 }
 
 

@@ -149,7 +149,7 @@ def _judge(host: _Host, rows: Sequence[PriceRow], bounds: Bounds, verdicts: Verd
 
 def _block(row: PriceRow, host: _Host) -> str:
     """A deployment that only works on pictures has one price, and it is the price of that."""
-    makes = host.compiled.operations & FROM_WORDS
+    makes = (host.compiled.operations | host.compiled.unsendable) & FROM_WORDS
     return "edit_price" if row.edit and (makes or host.written.edit_price) else "price"
 
 

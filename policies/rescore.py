@@ -51,9 +51,9 @@ class _Arena:
     rows: Mapping[tuple[str, str, str], ScoreRow]
     used: set[Place]
 
-    def subject(self, name: str) -> str:
+    def subject(self, name: str, board: str) -> str:
         """The id of the model of this name; a model the catalog has not is called as it is."""
-        known = self.ids.get(name.lower())
+        known = self.ids.get(name.lower()) or self.standard.boards[board].names.get(name)
         return known or self.standard.names.get(name, name)
 
     def look(self, subject: str, board: str, categories: Iterable[str]) -> tuple[ScoreRow, ...]:
@@ -65,7 +65,7 @@ class _Arena:
     def reference(self, basis: Basis) -> int:
         """That of the table, unless the whole panel is here and has moved."""
         panel = [
-            self.look(self.subject(name), basis.board, basis.categories)
+            self.look(self.subject(name, basis.board), basis.board, basis.categories)
             for name in self.standard.boards[basis.board].panel
         ]
         if not all(panel):
@@ -118,12 +118,12 @@ def _by_category(
 ) -> dict[tuple[str, str, str], ScoreRow]:
     standard = arena.standard
     wanted = {(basis.board, name) for bases in standard.tasks.values() for basis in bases for name in basis.categories}
-    panels = {arena.subject(name) for board in standard.boards.values() for name in board.panel}
+    panels = {arena.subject(name, key) for key, board in standard.boards.items() for name in board.panel}
     heard = {model.id for model in models} | panels | _relatives(arena, models)
     said: dict[tuple[str, str, str], list[ScoreRow]] = defaultdict(list)
     for row in rows:
         board = row.board if row.board in standard.boards else "" if row.board else standard.board_of(row.source)
-        subject = arena.subject(row.model)
+        subject = arena.subject(row.model, board) if board else ""
         if not board:
             verdicts.miss(row.place, f"board {row.board or row.source}")
         elif subject not in heard:
@@ -141,7 +141,7 @@ def _by_category(
 
 def _relatives(arena: _Arena, models: Iterable[schema.Model]) -> set[str]:
     cited = (read_citation(score.source) for model in models for score in model.quality.values())
-    return {arena.subject(one.relative) for one in cited if one and one.relative}
+    return {arena.subject(one.relative, one.board) for one in cited if one and one.relative}
 
 
 def _newest(rows: Sequence[ScoreRow], verdicts: Verdicts) -> ScoreRow | None:
@@ -183,7 +183,7 @@ def _find(
             continue
         if not citation.relative:
             return None  # the basis it has is the better one, and not in this feed
-        if rows := arena.look(arena.subject(citation.relative), basis.board, basis.categories):
+        if rows := arena.look(arena.subject(citation.relative, basis.board), basis.board, basis.categories):
             return _found(basis, rows, citation.relative, citation.offset, references)
         return None
     return None

@@ -56,6 +56,7 @@ class Board:
     known: tuple[str, ...]
     does: frozenset[str]
     panel: tuple[str, ...]
+    names: Mapping[str, str]  # of models, where they mean another one than on other boards
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,9 @@ def load_standard() -> Standard:
 
 
 def _board(spec: Mapping[str, Any]) -> Board:
-    return Board(spec["cited"], tuple(spec["known"]), frozenset(spec["does"]), tuple(spec["panel"]))
+    return Board(
+        spec["cited"], tuple(spec["known"]), frozenset(spec["does"]), tuple(spec["panel"]), spec.get("names", {})
+    )
 
 
 def _basis(spec: Mapping[str, object]) -> Basis:

@@ -59,7 +59,7 @@ def explain(arguments: argparse.Namespace) -> int:
     if isinstance(config, int):
         return config
     policy = config.policies["default"]
-    lexicon = load_lexicon()
+    lexicon = config.lexicon()
     begun = time.perf_counter_ns()
     decision = decide(
         request, classify_request(request, lexicon), policy, config.catalog, {}, time.time(), credentials=None
@@ -99,7 +99,7 @@ def models(arguments: argparse.Namespace) -> int:
         print_json({"models": [_model_row(model, deployments[model.id], day) for model in ordered]})
         return OK
     table(
-        ("model", "vendor", "quality", "price", "retires", "deployments"),
+        ("model", "vendor", "quality", "price", "retires", "deployments", "operations"),
         (
             (
                 model.id,
@@ -108,10 +108,12 @@ def models(arguments: argparse.Namespace) -> int:
                 " ".join(sorted({_short_price(host.price) for host in deployments[model.id]})),
                 " ".join(filter(None, (str(model.retires or ""), _nearing(model, day)))),
                 " ".join(host.provider.name for host in deployments[model.id]),
+                _short_operations(model, deployments[model.id]),
             )
             for model in ordered
         ),
     )
+    print("* no wire can send it yet: listed, never chosen")
     return OK
 
 
@@ -123,13 +125,14 @@ def _nearing(model: Model, day: int) -> str:
     return "soon" if left > 0 else "retired"
 
 
-def _model_row(model: Model, deployments: Iterable[Deployment], day: int) -> dict[str, Any]:
+def _model_row(model: Model, deployments: Sequence[Deployment], day: int) -> dict[str, Any]:
     return {
         "id": model.id,
         "vendor": model.vendor,
         "operations": sorted(model.operations),
         "retires": model.retires,
         "retirement": _nearing(model, day) or None,
+        "not_yet_sendable": sorted(_unsendable(deployments)),
         "quality": {
             task: {
                 "score": score.score, "p25": score.p25, "source": score.source, "as_of": score.as_of,
@@ -160,6 +163,15 @@ def _price_row(price: Price | None) -> dict[str, Any] | None:
         "source": price.source,
         "as_of": price.as_of,
     }
+
+
+def _unsendable(deployments: Iterable[Deployment]) -> frozenset[Operation]:
+    return frozenset[Operation]().union(*(host.unsendable for host in deployments))
+
+
+def _short_operations(model: Model, deployments: Iterable[Deployment]) -> str:
+    unsendable = _unsendable(deployments)
+    return " ".join(f"{operation}*" if operation in unsendable else operation for operation in sorted(model.operations))
 
 
 def _short_price(price: Price | None) -> str:

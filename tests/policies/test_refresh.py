@@ -182,10 +182,13 @@ def own_feeds() -> tuple[str, str]:
 
 
 def price_line(name: str, operation: str, block: schema.Price) -> dict[str, Any]:
-    formula = block.formula.model_dump(exclude={"unit", "default", "usd"})
+    formula = block.formula.model_dump()
+    unit, usd, default = formula.pop("unit"), formula.pop("usd", None), formula.pop("default", "")
+    seconds = default if unit == "second" else formula.pop("seconds", "")
     line = {
-        "deployment": name, "operation": operation, "unit": block.formula.unit,
-        "price_usd": getattr(block.formula, "usd", formula), "default": getattr(block.formula, "default", ""),
+        "deployment": name, "operation": operation, "unit": unit,
+        "price_usd": formula if usd is None else usd, "default": "" if unit == "second" else default,
+        "seconds": seconds,
         "per_reference": block.per_reference, "priority": dict(block.priority), "estimated": block.estimated,
         "date": block.as_of, "source": block.source,
     }  # fmt: skip

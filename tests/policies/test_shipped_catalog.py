@@ -26,6 +26,7 @@ UNCOMPARED = re.compile(r"No public comparison; .+: (-?\d+) Elo over the referen
 UNPRICED = {"gpt-image-2.6-flare", "gpt-image-2.6-sunburst", "flux-outpainting", "flux-deblur"}
 SELF_HOSTED = {"vllm", "a1111", "comfyui"}
 EDITS = {Operation.EDIT, Operation.INPAINT}
+VIDEOS = {Operation.VIDEO_GENERATE, Operation.VIDEO_FROM_IMAGE}
 ON_IMAGES = [operation for operation in Operation if operation.value.startswith("image.")]
 PICTURE = Media(data=b"picture", mime="image/png")
 
@@ -41,6 +42,8 @@ SHUTDOWNS = {
     "imagen-4.0-ultra-generate-001": date(2026, 8, 17),
     "imagen-4.0-fast-generate-001": date(2026, 8, 17),
     "grok-imagine-image-quality": date(2026, 11, 2),
+    "sora-2": date(2026, 9, 24),
+    "sora-2-pro": date(2026, 9, 24),
 }
 
 
@@ -54,7 +57,7 @@ FACTS = {
 @pytest.fixture(scope="module")
 def shipped() -> Config:
     """Loading checks every option, operation, provider and task name already, and fails with their places."""
-    return load_documents({}, FACTS, tasks=tasks_of("image") | tasks_of("edit"))
+    return load_documents({}, FACTS, tasks=tasks_of("image", "edit", "video"))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +66,9 @@ def catalog(shipped: Config) -> Catalog:
 
 
 @cache
-def tasks_of(group: str) -> frozenset[str]:
+def tasks_of(*groups: str) -> frozenset[str]:
     lexicon = yaml.safe_load(files("policies").joinpath("lexicon.yaml").read_text())
-    return frozenset(task for task, spec in lexicon["tasks"].items() if spec["group"] == group)
+    return frozenset(task for task, spec in lexicon["tasks"].items() if spec["group"] in groups)
 
 
 def scores(catalog: Catalog) -> list[tuple[str, Score]]:
@@ -163,7 +166,7 @@ def test_what_nobody_compared_is_set_at_one_of_the_readmes_levels_and_by_one_sco
 
 def test_scores_use_the_categories_and_references_of_the_standard(catalog: Catalog) -> None:
     standard = load_standard()
-    assert set(standard.tasks) == tasks_of("image") | tasks_of("edit")
+    assert set(standard.tasks) == tasks_of("image", "edit", "video")
     for model in catalog.models.values():
         if is_assumed(model):
             continue
@@ -171,6 +174,8 @@ def test_scores_use_the_categories_and_references_of_the_standard(catalog: Catal
             cited = read_citation(score.source)
             assert cited
             bases = {(basis.board, basis.categories): basis for basis in standard.tasks[task]}
+            boards = [board for board, _ in bases if standard.boards[board].does & model.operations]
+            assert cited.board == boards[0], f"{model.id} {task}: {score.source}"
             basis = bases[cited.board, cited.categories]
             assert cited.reference == basis.reference, f"{model.id} {task}"
             assert score.estimated == (basis.transferred or bool(cited.relative)), f"{model.id} {task}"
@@ -186,6 +191,8 @@ def test_a_model_is_scored_for_everything_it_does_or_not_at_all(catalog: Catalog
             wanted |= tasks_of("image")
         if model.operations & EDITS:
             wanted |= tasks_of("edit")
+        if model.operations & VIDEOS:
+            wanted |= tasks_of("video")
         assert set(model.quality) == wanted, model.id
 
 
@@ -327,7 +334,7 @@ def test_every_provider_has_a_key_of_its_own_in_a_file_of_its_name_or_a_variable
 def test_the_readmes_example_of_azure_and_vertex_loads() -> None:
     text = files("policies").joinpath("models", "README.md").read_text()
     (example,) = re.findall(r"```yaml\n(.+?)```", text, re.DOTALL)
-    catalog = load_documents({"own.yaml": example}, FACTS, tasks=tasks_of("image") | tasks_of("edit")).catalog
+    catalog = load_documents({"own.yaml": example}, FACTS, tasks=tasks_of("image", "edit", "video")).catalog
     for name, provider in (("azure-gpt-image-2-medium", "azure-openai"), ("vertex-gemini-3.1-flash-image", "vertex")):
         assert [one.provider.name for one in catalog.by_name[name]] == [provider]
 
