@@ -8,4 +8,7 @@ declared   ``schema`` is what users may write; ``load`` turns files into a ``Con
 known      ``catalog`` holds models, deployments and providers, ``price`` what a request costs, ``lexicon`` the words
 chosen     ``classify`` reads what a request is about, ``match`` applies rules, ``screen`` sorts out what cannot serve,
            ``rank`` orders the rest, ``decide`` is the one entry, ``decision`` its record, ``explain`` says why
+renewed    ``feeds`` reads the prices and scores of a day, ``refresh`` takes what is right of them, by way of
+           ``reprice``, ``rescore`` and the arithmetic of ``scores``; ``verdicts`` is what became of the rest, and
+           ``write`` makes the YAML
 """

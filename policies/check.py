@@ -49,6 +49,7 @@ class Entry:
     document: Document
     path: Path
     model: schema.Model
+    shipped: bool
 
 
 # -------------------------------------------------------------------------------------------------------------- names

@@ -116,8 +116,8 @@ def _deployments(
             provider=providers[host.provider],
             remote=host.remote,
             operations=operations,
-            price=_price(host.price) if host.price else None,
-            edit_price=_price(host.edit_price) if host.edit_price else None,
+            price=compile_price(host.price) if host.price else None,
+            edit_price=compile_price(host.edit_price) if host.edit_price else None,
             p50=host.latency.p50 if host.latency else PRIOR[0],
             p95=host.latency.p95 if host.latency else PRIOR[1],
             limits=Limits(**(host.limits or spec.limits).model_dump()),
@@ -128,7 +128,7 @@ def _deployments(
         )
 
 
-def _price(spec: schema.Price) -> Price:
+def compile_price(spec: schema.Price) -> Price:
     formula = spec.formula
     reference_megapixel, default, seconds = 0.0, "", 0.0
     table: list[tuple[str, int, float]]

@@ -37,7 +37,7 @@ from policies.parse import Document, Origin, Parsed, parse
 from policies.problems import ConfigError, Problem, did_you_mean, excerpt
 from policies.validate import validate
 
-__all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents"]
+__all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents", "load_entries", "read_models"]
 
 GROUP = "muxel.dev/"
 SUFFIXES = (".yaml", ".yml")
@@ -97,6 +97,17 @@ def load_documents(
 
     ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. Raises ConfigError.
     """
+    return load_entries(files, wires, shipped=shipped, tasks=tasks)[0]
+
+
+def load_entries(
+    files: Files,
+    wires: Mapping[str, WireFacts],
+    *,
+    shipped: bool = True,
+    tasks: frozenset[str] | None = None,
+) -> tuple[Config, Sequence[Entry]]:
+    """As ``load_documents``, and beside it the models in force as they are written: for who writes them again."""
     reading = _Reading()
     own: Files = _shipped_files() if shipped else {}
     for name, content in own.items():
@@ -109,7 +120,7 @@ def load_documents(
     if reading.problems:
         raise ConfigError(reading.problems)
     specs = [source.spec for source in sources]
-    return Config(
+    config = Config(
         catalog=compile_catalog(
             (entry.model for entry in entries),
             (spec for spec in specs if isinstance(spec, schema.Provider)),
@@ -122,6 +133,19 @@ def load_documents(
             addition for spec in specs if isinstance(spec, schema.TaskLexicon) for addition in _added(spec)
         ),
     )
+    return config, entries
+
+
+def read_models(files: Files) -> tuple[schema.Model, ...]:
+    """The models of these texts as they are written, each checked by itself alone: what an older version wrote may name
+    providers and options that are gone. Raises ConfigError."""
+    reading = _Reading()
+    for name, content in files.items():
+        _read(reading, name, content, shipped=False)
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    catalogs = (source.spec for source in reading.sources if isinstance(source.spec, schema.ModelCatalog))
+    return tuple(model for catalog in catalogs for model in catalog.spec.models)
 
 
 def _added(lexicon: schema.TaskLexicon) -> Iterable[Addition]:
@@ -277,7 +301,7 @@ def _models(reading: _Reading, sources: Iterable[_Source]) -> list[Entry]:
         if not isinstance(source.spec, schema.ModelCatalog):
             continue
         for index, model in enumerate(source.spec.spec.models):
-            entry = Entry(source.document, ("spec", "models", index), model)
+            entry = Entry(source.document, ("spec", "models", index), model, source.shipped)
             first, shipped = chosen.setdefault(model.id, (entry, source.shipped))
             if first is not entry and shipped == source.shipped:
                 place = _place(first.document, (*first.path, "id"))

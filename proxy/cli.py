@@ -6,8 +6,10 @@ client, so that they start fast.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _replay(verbs.add_parser("replay", help="what recorded or made-up traffic would have cost"))
     _models(verbs.add_parser("models", help="the catalog in force"))
     _schema(verbs.add_parser("schema", help="the JSON Schema of policies, catalogs and providers"))
+    _catalog(verbs.add_parser("catalog", help="keep the catalog's prices and scores up to date"))
     _wires(verbs.add_parser("wires", help="the HTTP dialects spoken, and what each can do"))
     return parser
 
@@ -181,6 +184,59 @@ def _schema(parser: argparse.ArgumentParser) -> None:
         "kind", nargs="?", default="", metavar="KIND", help="RoutingPolicy, ...; all of them unless said"
     )
     parser.set_defaults(verb=_run("proxy.verbs.schema", "schema"))
+
+
+def _catalog(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _refresh(verbs.add_parser("refresh", help="prices and scores of today's feeds, as a catalog that overlays"))
+
+
+def _refresh(parser: argparse.ArgumentParser) -> None:
+    for kind in ("prices", "scores"):
+        parser.add_argument(
+            f"--{kind}", type=Path, action="append", metavar="FILE", help=f"a feed of {kind}; may be repeated"
+        )
+    _policy(parser)
+    parser.add_argument("--previous", type=Path, metavar="PATH", help="what the last refresh wrote, if there was one")
+    parser.add_argument("--max-price-change", type=_factor, default=3.0, metavar="FACTOR", help="3, either way")
+    parser.add_argument("--max-score-change", type=_share, default=0.15, metavar="DIFFERENCE", help="0.15")
+    parser.add_argument(
+        "--force", action="append", metavar="ID", help="take a refused MODEL@PROVIDER, MODEL/TASK or MODEL all the same"
+    )
+    parser.add_argument("--config-map", type=_name, metavar="NAME", help="write it inside a ConfigMap manifest")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--out", type=Path, metavar="FILE|DIR", help="where to; standard output, but for --json")
+    where.add_argument("--apply", type=_namespaced, metavar="NAMESPACE/NAME", help="into this ConfigMap of the cluster")
+    _json(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.refresh", "refresh_catalog"))
+
+
+def _factor(text: str) -> float:
+    return _bounded(text, 1.0, float("inf"))
+
+
+def _share(text: str) -> float:
+    return _bounded(text, 0.0, 1.0)
+
+
+def _bounded(text: str, least: float, most: float) -> float:
+    with suppress(ValueError):
+        if least <= (number := float(text)) <= most:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {most:g}; got {text!r}")
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"must be a Kubernetes name; got {text!r}")
+    return text
+
+
+def _namespaced(text: str) -> str:
+    namespace, slash, name = text.partition("/")
+    if not slash:
+        raise argparse.ArgumentTypeError(f"must be NAMESPACE/NAME; got {text!r}")
+    return f"{_name(namespace)}/{_name(name)}"
 
 
 def _wires(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,12 @@ from adapters.ir import Ask, InvalidRequest, MediaRequest, Operation, Tier
 from policies.catalog import Deployment, Model, Price
 from policies.classify import classify as classify_request
 from policies.classify import load_lexicon
-from policies.decide import decide, trace_rules
+from policies.decide import ENDS_SOON, decide, trace_rules
 from policies.explain import as_dict
 from policies.explain import explain as explain_lines
 from policies.load import GROUP, SUFFIXES, Config, ConfigError
 from policies.problems import Problem
+from policies.screen import days_left
 from proxy.configuration import load_config
 from proxy.state import unreadable
 from proxy.verbs.output import OK, PROBLEM, USAGE, fail, print_json, refuse, table
@@ -109,17 +110,19 @@ def models(arguments: argparse.Namespace) -> int:
     for deployment in config.catalog.deployments:
         deployments.setdefault(deployment.model.id, []).append(deployment)
     ordered = sorted(config.catalog.models.values(), key=lambda model: model.id)
+    day = int(time.time() // 86_400)
     if arguments.json:
-        print_json({"models": [_model_row(model, deployments[model.id]) for model in ordered]})
+        print_json({"models": [_model_row(model, deployments[model.id], day) for model in ordered]})
         return OK
     table(
-        ("model", "vendor", "quality", "price", "deployments", "operations"),
+        ("model", "vendor", "quality", "price", "retires", "deployments", "operations"),
         (
             (
                 model.id,
                 model.vendor,
                 f"{score.score:.2f}" if (score := model.quality_for("general")) else "unknown",
                 " ".join(sorted({_short_price(host.price) for host in deployments[model.id]})),
+                " ".join(filter(None, (str(model.retires or ""), _nearing(model, day)))),
                 " ".join(host.provider.name for host in deployments[model.id]),
                 _short_operations(model, deployments[model.id]),
             )
@@ -130,11 +133,21 @@ def models(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _model_row(model: Model, deployments: Sequence[Deployment]) -> dict[str, Any]:
+def _nearing(model: Model, day: int) -> str:
+    """``retired`` once nothing chooses it any more, ``soon`` from where decisions warn of it."""
+    left = days_left(model, day)
+    if left is None or left > ENDS_SOON:
+        return ""
+    return "soon" if left > 0 else "retired"
+
+
+def _model_row(model: Model, deployments: Sequence[Deployment], day: int) -> dict[str, Any]:
     return {
         "id": model.id,
         "vendor": model.vendor,
         "operations": sorted(model.operations),
+        "retires": model.retires,
+        "retirement": _nearing(model, day) or None,
         "not_yet_sendable": sorted(_unsendable(deployments)),
         "quality": {
             task: {

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 import orjson
 
@@ -15,12 +16,12 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Columns as wide as they need to be; the last one is left ragged."""
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], to: IO[str] | None = None) -> None:
+    """Columns as wide as they need to be, the last one left ragged; to standard output unless said."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
     for line in lines:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]))
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]), file=to)
 
 
 def refuse(problems: Sequence[Problem]) -> int:

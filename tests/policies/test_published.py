@@ -45,7 +45,7 @@ def ours() -> Iterator[Document]:
         if is_ours(document):
             yield document
         elif document.data["kind"] == "ConfigMap":
-            for name, text in document.data["data"].items():
+            for name, text in document.data.get("data", {}).items():
                 inner = parse(f"{document.file}/{name}", text, Origin()).documents
                 yield from (one for one in inner if isinstance(one.data, dict) and is_ours(one))
 

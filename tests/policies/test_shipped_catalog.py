@@ -5,7 +5,6 @@ from collections import defaultdict
 from datetime import UTC, date, datetime
 from functools import cache
 from importlib.resources import files
-from math import sqrt
 from typing import Any
 
 import pytest
@@ -19,25 +18,10 @@ from policies.decide import decide
 from policies.decision import Code, Decision
 from policies.load import Config, WireFacts, load_documents
 from policies.price import price
+from policies.scores import grade, load_standard, read_citation
 
 NOW = datetime(2026, 12, 2, tzinfo=UTC).timestamp()  # when the models known to retire have done so
-SPREAD = {False: 40, True: 60}  # Elo, by whether the score is estimated
-ELO = re.compile(
-    r"Artificial Analysis (text-to-image|image editing|text-to-video|image-to-video), (.+?)(, of .+)?:"
-    r" Elo (\d+) \+-(\d+) against (\d+)"
-)
-# Each arena's board: the table of it in the README, and the task there that is the whole board.
-BOARDS = {
-    "text-to-image": "text to image", "image editing": "image editing",
-    "text-to-video": "text to video", "image-to-video": "image to video",
-}  # fmt: skip
-OVERALL = {
-    "text-to-image": "general", "image editing": "upscale",
-    "text-to-video": "general_video", "image-to-video": "general_video",
-}  # fmt: skip
 UNCOMPARED = re.compile(r"No public comparison; .+: (-?\d+) Elo over the reference")
-README_TABLE = re.compile(r"^### (.+)\n\n\| task \| category \| reference \|\n(?:\|.+\n)+", re.MULTILINE)
-README_ROW = re.compile(r"^\| (\w+) \| (.+?)( \(transferred\))? \| (\d+) \|$", re.MULTILINE)
 # Listed without a price, for those who name them.
 UNPRICED = {"gpt-image-2.6-flare", "gpt-image-2.6-sunburst", "flux-outpainting", "flux-deblur"}
 SELF_HOSTED = {"vllm", "a1111", "comfyui"}
@@ -101,10 +85,6 @@ def hosts(text: str) -> list[dict[str, Any]]:
     ]
 
 
-def win(elo: float, reference: float) -> float:
-    return 1 / (1 + 10 ** ((reference - elo) / 400))
-
-
 def is_assumed(model: Model) -> bool:
     return "general" in model.quality and bool(UNCOMPARED.fullmatch(model.quality["general"].source))
 
@@ -164,16 +144,14 @@ def test_no_deployment_stands_twice(catalog: Catalog) -> None:
 
 def test_every_score_follows_from_the_elo_it_cites(catalog: Catalog) -> None:
     for where, score in scores(catalog):
-        measured, assumed = ELO.fullmatch(score.source), UNCOMPARED.fullmatch(score.source)
-        if measured:
-            elo, half, reference = (int(measured[group]) for group in (4, 5, 6))
+        cited, assumed = read_citation(score.source), UNCOMPARED.fullmatch(score.source)
+        if cited:
+            figures = cited.elo, cited.half, cited.reference
         else:
             assert assumed, f"{where}: {score.source}"
             assert score.estimated, where
-            elo, half, reference = int(assumed[1]), 0, 0
-        sigma = sqrt((half / 1.96) ** 2 + SPREAD[score.estimated] ** 2)
-        assert score.score == pytest.approx(win(elo, reference), abs=0.0005), where
-        assert score.p25 == pytest.approx(win(elo - 0.674 * sigma, reference), abs=0.0005), where
+            figures = int(assumed[1]), 0, 0
+        assert (score.score, score.p25) == grade(*figures, estimated=score.estimated), where
 
 
 def test_what_nobody_compared_is_set_at_one_of_the_readmes_levels_and_by_one_score(catalog: Catalog) -> None:
@@ -186,42 +164,22 @@ def test_what_nobody_compared_is_set_at_one_of_the_readmes_levels_and_by_one_sco
         assert set(model.quality) == {"general"}, model.id
 
 
-def test_scores_use_the_categories_and_references_of_the_readme(catalog: Catalog) -> None:
-    text = files("policies").joinpath("models", "README.md").read_text()
-    rows = {
-        table[1].lower(): {
-            task: (category, bool(moved), int(elo)) for task, category, moved, elo in README_ROW.findall(table[0])
-        }
-        for table in README_TABLE.finditer(text)
-    }
-    images, edits, videos, animations = BOARDS
-    assert {board: set(rows[BOARDS[board]]) for board in BOARDS} == {
-        images: tasks_of("image"), edits: tasks_of("edit"), videos: tasks_of("video"), animations: tasks_of("video")
-    }  # fmt: skip
+def test_scores_use_the_categories_and_references_of_the_standard(catalog: Catalog) -> None:
+    standard = load_standard()
+    assert set(standard.tasks) == tasks_of("image", "edit", "video")
     for model in catalog.models.values():
         if is_assumed(model):
             continue
         for task, score in model.quality.items():
-            cited = ELO.fullmatch(score.source)
+            cited = read_citation(score.source)
             assert cited
-            assert cited[1] == _board(model, task), f"{model.id} {task}: {score.source}"
-            category, transferred, reference = rows[BOARDS[cited[1]]][OVERALL[cited[1]] if task == "general" else task]
-            if cited[2] != category:
-                assert task == "logo", f"{model.id} {task}: {score.source}"
-                continue
-            transferred &= task != "general"
-            assert int(cited[6]) == reference, f"{model.id} {task}"
-            assert score.estimated == (transferred or bool(cited[3])), f"{model.id} {task}"
+            bases = {(basis.board, basis.categories): basis for basis in standard.tasks[task]}
+            boards = [board for board, _ in bases if standard.boards[board].does & model.operations]
+            assert cited.board == boards[0], f"{model.id} {task}: {score.source}"
+            basis = bases[cited.board, cited.categories]
+            assert cited.reference == basis.reference, f"{model.id} {task}"
+            assert score.estimated == (basis.transferred or bool(cited.relative)), f"{model.id} {task}"
             assert (score.votes is None) == score.estimated, f"{model.id} {task}"
-
-
-def _board(model: Model, task: str) -> str:
-    """The one that a model's score for a task has to come from."""
-    images, edits, videos, animations = BOARDS
-    if model.operations & VIDEOS:
-        return videos if Operation.VIDEO_GENERATE in model.operations else animations
-    draws = Operation.GENERATE in model.operations
-    return images if task in tasks_of("image") and (draws or task != "general") else edits
 
 
 def test_a_model_is_scored_for_everything_it_does_or_not_at_all(catalog: Catalog) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -155,6 +156,8 @@ async def serving(*argv: object) -> AsyncIterator[tuple[asyncio.subprocess.Proce
         ("explain fox --at noon", "--at"),
         ("explain fox --policy nowhere", "--policy nowhere"),
         ("models --policy nowhere", "--policy nowhere"),
+        ("catalog", "VERB"),
+        ("catalog refresh", "--prices"),
         ("classify --in nowhere.jsonl", "nowhere.jsonl"),
         ("wires --yaml", "--yaml"),
         ("demo --port 70000", "--port"),
@@ -417,6 +420,17 @@ def test_models_as_json_is_the_catalog_in_force(run: Run, tmp_path: Path) -> Non
     assert rows["house-style"]["deployments"] == [
         {"provider": "vllm", "remote": "house/style", "wire": "openai_images", "price": None}
     ]
+
+
+@pytest.mark.parametrize(("days", "told"), [(-1, "retired"), (0, "retired"), (1, "soon"), (30, "soon"), (31, None)])
+def test_models_marks_what_retires_soon_or_has(run: Run, tmp_path: Path, days: int, told: str | None) -> None:
+    """As decisions do: not eligible from the day itself, warned of from a month before."""
+    retires = datetime.now(UTC).date() + timedelta(days=days)
+    (tmp_path / "model.yaml").write_text(HOUSE_MODEL.replace("vendor: us,", f"vendor: us, retires: {retires},"))
+    (row,) = (one for one in run("models", "--json", "--policy", tmp_path).json["models"] if one["id"] == "house-style")
+    assert (row["retires"], row["retirement"]) == (str(retires), told)
+    (line,) = (one for one in run("models", "--policy", tmp_path).out.splitlines() if one.startswith("house-style "))
+    assert re.search(rf"  {retires}{f' {told}' if told else ''} +vllm  ", line)
 
 
 def test_wires_as_json_says_what_each_face_can_do(run: Run) -> None:
