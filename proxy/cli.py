@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _demo(verbs.add_parser("demo", help="a dozen prompts through sandbox and sidecar"))
     _sandbox(verbs.add_parser("sandbox", help="providers on loopback that draw what they are asked"))
     _check(verbs.add_parser("check", help="validate policies, catalogs, providers and manifests"))
+    _test(verbs.add_parser("test", help="run the tests beside policies"))
     _explain(verbs.add_parser("explain", help="which model a prompt would get, and why"))
     _classify(verbs.add_parser("classify", help="what prompts are about, as JSON lines"))
     _replay(verbs.add_parser("replay", help="what recorded or made-up traffic would have cost"))
@@ -121,7 +122,29 @@ def _check(parser: argparse.ArgumentParser) -> None:
         help="files and directories, together one configuration; directories below are each checked as their own",
     )
     _json(parser)
+    _sarif(parser)
     parser.set_defaults(verb=_run("proxy.verbs.catalog", "check"))
+
+
+def _test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="files and directories with tests and what they test, over what Muxel ships; directories as for check",
+    )
+    parser.add_argument(
+        "--policy", type=Path, action="append", metavar="PATH", help="more configuration, whose tests are not run"
+    )
+    _json(parser)
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    _sarif(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.policytest", "test"))
+
+
+def _sarif(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sarif", type=Path, metavar="FILE", help="write what is wrong as SARIF, for code scanning")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
