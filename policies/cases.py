@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from adapters.ir import Operation, Tier
 from policies.decision import Code
-from policies.document import ASPECT, SIZE, Document, Dollars, Glob, Metadata, Name, Seconds, Share
+from policies.document import ASPECT, SIZE, Document, Dollars, Glob, Metadata, Name, Seconds, Share, VideoResolution
 from policies.price import FROM_WORDS
 
 Few = Annotated[int, Field(ge=0, le=1_000)]
@@ -90,7 +90,7 @@ class Request(Document):
     n: int = Field(default=1, ge=1, le=1_000)
     size: str | None = Field(default=None, pattern=SIZE)
     aspect: str | None = Field(default=None, pattern=ASPECT)
-    resolution: Literal["512", "1K", "2K", "4K"] | None = None
+    resolution: Literal["512", "1K", "2K", "4K"] | VideoResolution | None = None
     duration: Seconds | None = None
     quality: Literal["low", "medium", "high"] | None = None
     format: Literal["png", "jpeg", "webp", "svg"] | None = None

@@ -41,7 +41,7 @@ def config(*deployments: Any, **policies: Policy) -> Config:
 
 
 def compared(old: Config, new: Config, *traffic: Recorded, **options: Any) -> Comparison:
-    return compare(traffic, Side(old, NOW), Side(new, NOW), load_lexicon(), **options)
+    return compare(traffic, *(Side(one, one.lexicon(), NOW) for one in (old, new)), **options)
 
 
 def ruled(**spec: Any) -> Config:

@@ -219,10 +219,10 @@ def test_bad_usage_is_status_2(run: Run, argv: tuple[str, ...], told: str) -> No
 def test_a_request_that_no_wire_would_let_through_is_a_mistake_in_the_test(run: Run, tmp_path: Path) -> None:
     suite = (HERE / "house" / "more" / "fallback.test.yaml").read_text()
     file = tmp_path / "a.test.yaml"
-    file.write_text(suite.replace("{prompt: a house of ice}", "{prompt: a house, size: 99999x99999}"))
+    file.write_text(suite.replace("{traits:", "{size: 99999x99999, traits:"))
     ended = run("test", file, "--policy", "house")
     assert ended.status == 1
-    assert f"{file}:8:40: spec.tests[0].request: size: each edge must be between" in ended.err
+    assert f"{file}:8:23: spec.tests[0].request: size: each edge must be between" in ended.err
 
 
 # ------------------------------------------------------------------------------------------------- where tests may lie
