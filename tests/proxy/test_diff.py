@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from random import Random
@@ -28,7 +29,8 @@ from proxy.replay.outcome import Side
 from proxy.replay.paired import NORMAL, Estimate, Lines, Paired
 from proxy.traffic import Recorded
 from tests.policies.catalogs import catalog, deployment, model, policy, traits
-from tests.proxy.test_cli import Ended, main
+from tests.proxy.commands import ran
+from tests.proxy.test_cli import Ended
 from tests.proxy.test_replay import FAIR, FINE, NOW, TIERS, UNPRICED, premium, recorded, requests, seen
 
 HERE = Path(__file__).parent / "diff"
@@ -315,15 +317,7 @@ Run = Callable[..., Ended]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(HERE)
-
-    def run(*argv: object) -> Ended:
-        try:
-            status = main(["diff", *map(str, argv)])
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Ended(status, *capsys.readouterr())
-
-    return run
+    return partial(ran, capsys, "diff")
 
 
 HOUSE = ("old", "new", "--traffic", "traffic.jsonl")

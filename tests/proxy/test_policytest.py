@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,8 @@ from proxy.policytest.junit import junit
 from proxy.policytest.sarif import of_problems, sarif
 from proxy.snapshot import snapshot
 from proxy.verbs.trees import configurations
-from tests.proxy.test_cli import GOOD, ROOT, Ended, main
+from tests.proxy.commands import ran
+from tests.proxy.test_cli import GOOD, ROOT, Ended
 
 HERE = Path(__file__).parent / "policytest"
 Run = Callable[..., Ended]
@@ -26,15 +28,7 @@ Run = Callable[..., Ended]
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """A verb in this process, where the golden files are."""
     monkeypatch.chdir(HERE)
-
-    def run(*argv: object) -> Ended:
-        try:
-            status = main([str(word) for word in argv])
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Ended(status, *capsys.readouterr())
-
-    return run
+    return partial(ran, capsys)
 
 
 Golden = Callable[[str, str], None]
