@@ -1,5 +1,6 @@
 """Tests beside policies: what they may say, that they are no part of what is in force, and what does not hold."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import orjson
 import pytest
 
 from adapters.ir import Ask, MediaRequest, Operation, Tier
-from policies.cases import Case, Expect, Request
+from policies.cases import Case, Expect, PolicyTest, Request
 from policies.decide import decide
 from policies.decision import Decision, Health
 from policies.load import Config, _shipped_files, load_documents
@@ -67,6 +68,15 @@ def test_a_time_without_a_zone_is_utc_and_a_date_its_first_moment(text: str, sec
     moment = case(at=text).at
     assert moment is not None
     assert moment.timestamp() == seconds
+
+
+def test_an_editor_is_told_every_form_that_is_taken() -> None:
+    told = PolicyTest.model_json_schema()["$defs"]
+    forms = {name: json.dumps(told["Expect"]["properties"][name]) for name in ("model", "refused", "notRouted")}
+    assert all('"string"' in form for form in forms.values())
+    assert '"array"' in forms["model"]
+    assert '"boolean"' in forms["refused"]
+    assert '"string"' in json.dumps(told["Case"]["properties"]["at"])
 
 
 # ---------------------------------------------------------------------------------- no part of what is in force
