@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from adapters.ir import RESOLUTIONS
 from policies import schema
+from policies.document import SIZE, SPELLING, VideoResolution
 from policies.problems import did_you_mean, excerpt
 from policies.scores import Measure, category_of
 from policies.verdicts import Place, Refusal
@@ -222,8 +223,8 @@ def _per_megapixel(record: Mapping[str, Any]) -> dict[str, Any]:
 def _per_size(record: Mapping[str, Any]) -> dict[str, Any]:
     usd = _table(_given(record, "price_usd"), "price_usd")
     for name in usd:
-        if not re.fullmatch(schema.SIZE, name):
-            raise _Unusable(f'price_usd must be by {schema.SPELLING[schema.SIZE]}, not "{excerpt(name)}"')
+        if not re.fullmatch(SIZE, name):
+            raise _Unusable(f'price_usd must be by {SPELLING[SIZE]}, not "{excerpt(name)}"')
     return {"usd": usd}
 
 
@@ -232,7 +233,7 @@ def _per_resolution(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _per_resolution_second(record: Mapping[str, Any]) -> dict[str, Any]:
-    return _by_class(record, get_args(schema.VideoResolution), "720p") | _length(record, "seconds")
+    return _by_class(record, get_args(VideoResolution), "720p") | _length(record, "seconds")
 
 
 def _by_class(record: Mapping[str, Any], classes: Collection[str], unsaid: str) -> dict[str, Any]:

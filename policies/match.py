@@ -15,6 +15,7 @@ from policies.conditions import Condition, Holds, all_of, conditions_of
 from policies.decision import Rewrite, Trace, Verdict
 from policies.globs import names
 from policies.subject import Subject
+from policies.when import headers_read
 
 Selector = Callable[[Deployment], bool]
 
@@ -153,6 +154,7 @@ class Policy:
     rules: tuple[Rule, ...]
     resilience: Resilience
     output: Output
+    headers: frozenset[str] = frozenset()  # that its rules look at, in lower case
 
 
 # ----------------------------------------------------------------------------------------------------- asking a policy
@@ -205,11 +207,17 @@ def compile_policy(document: schema.RoutingPolicy) -> Policy:
             breaker=Breaker(**resilience.breaker.model_dump()),
         ),
         output=Output(**spec.output.model_dump()),
+        headers=frozenset[str]().union(*map(_headers, spec.rules)),
     )
 
 
 def _tier_terms(spec: schema.TierSpec) -> TierTerms:
     return TierTerms(spec.floor, spec.objective or "")
+
+
+def _headers(rule: schema.Rule) -> frozenset[str]:
+    """The names of the headers a rule looks at, in lower case."""
+    return frozenset(map(str.lower, rule.match.headers or ())) | headers_read(rule.when or "")
 
 
 def _rule(rule: schema.Rule, where: str) -> Rule:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from pydantic_core import core_schema
 
-from policies.schema import API_VERSION, KINDS
+from policies.document import API_VERSION
+from policies.schema import KINDS
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 

@@ -7,54 +7,31 @@ them; nothing else may depend on this module, so that the hot path never touches
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from adapters.ir import Operation, Tier
+from policies.cases import Case, PolicyTest
 from policies.catalog import Cloud, PassThrough
+from policies.document import (
+    ASPECT,
+    RATIO,
+    TASK,
+    URL,
+    Document,
+    Dollars,
+    Glob,
+    Metadata,
+    Name,
+    Seconds,
+    Share,
+    Size,
+    TimeOfDay,
+    VideoResolution,
+)
 
-API_VERSION = "muxel.dev/v1alpha1"
-
-NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-SIZE = r"^[1-9]\d{0,4}x[1-9]\d{0,4}$"
-TASK = r"^[a-z][a-z0-9_]*$"
-URL = r"^https?://[^/]+(/.*)?[^/]$"
-RATIO = r"^[1-9]\d{0,3}:[1-9]\d{0,3}$"
-ASPECT = r"^([1-9]\d{0,3}:[1-9]\d{0,3}|wide|tall|square)$"
-TIME = r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"
-SPELLING = {  # each pattern in words, for error messages
-    NAME: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
-    SIZE: "a size such as 1024x1536",
-    TASK: "lower-case letters, digits and '_', beginning with a letter",
-    URL: "an http or https URL without a slash at its end",
-    RATIO: "an aspect such as 16:9",
-    ASPECT: "an aspect such as 16:9, or wide, tall or square",
-    TIME: "a time of day from 00:00 to 24:00",
-}
-
-Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
-Glob = Annotated[str, StringConstraints(min_length=1)]
 Phrase = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Dollars = Annotated[float, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
-VideoResolution = Literal["360p", "480p", "540p", "720p", "768p", "1080p", "1440p", "2160p"]
-Size = Annotated[str, StringConstraints(pattern=SIZE)]
-TimeOfDay = Annotated[str, StringConstraints(pattern=TIME)]
 Objective = Literal["cheapest", "hybrid", "fastest", "best"]
-
-
-class Document(BaseModel):
-    """The settings of every model here: unknown keys are errors, keys are camelCase, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=False)
-
-
-class Metadata(Document):
-    name: Name
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
 
 
 # -------------------------------------------------------------------------------------------------------- ModelCatalog
@@ -559,6 +536,7 @@ class PolicySpec(Document):
     rules: tuple[Rule, ...] = ()
     resilience: Resilience = Resilience()
     output: Output = Output()
+    tests: tuple[Case, ...] = Field(default=(), description="of this policy, for `muxel test`; nothing at run time")
 
 
 class RoutingPolicy(Document):
@@ -598,9 +576,10 @@ class TaskLexicon(Document):
     spec: TaskLexiconSpec
 
 
-KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider] | type[TaskLexicon]] = {
+KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider] | type[TaskLexicon] | type[PolicyTest]] = {
     "RoutingPolicy": RoutingPolicy,
     "ModelCatalog": ModelCatalog,
     "Provider": Provider,
     "TaskLexicon": TaskLexicon,
+    "PolicyTest": PolicyTest,
 }

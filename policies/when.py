@@ -66,6 +66,16 @@ VARIABLES: Mapping[str, Variable] = {
 }
 
 
+_LITERAL = re.compile(r"""'([^'\n]*)'|"([^"\n]*)"|request\.headers\.(\w+)""")
+
+
+def headers_read(expression: str) -> frozenset[str]:
+    """The headers an expression may look at, in lower case: every text in it, where it looks at headers at all."""
+    if "request.headers" not in expression:
+        return frozenset()
+    return frozenset(name.lower() for found in _LITERAL.findall(expression) for name in found if name)
+
+
 # ------------------------------------------------------------------------------------------------------------ checking
 
 

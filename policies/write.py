@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from policies import schema
+from policies.document import API_VERSION
 
 NAME = "refreshed"  # of the document: no shipped one is called so
 KEY = "catalog.yaml"  # of the text in a ConfigMap
@@ -30,7 +31,7 @@ def catalog_text(models: Sequence[schema.Model]) -> str:
     if not models:
         return _HEAD + "# Nothing differs from the catalog it was made from.\n"
     document = {
-        "apiVersion": schema.API_VERSION,
+        "apiVersion": API_VERSION,
         "kind": "ModelCatalog",
         "metadata": _Line({"name": NAME}),
         "spec": {"models": [_laid_out(model) for model in models]},

@@ -15,7 +15,7 @@ _NAMES = (
     "namespace",
 )  # fmt: skip
 _KNOWN = frozenset(f"x-muxel-{name}" for name in _NAMES)
-_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-key")
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-key")
 _PRIORITIES = ("low", "normal", "high")
 
 
@@ -60,7 +60,7 @@ def caller_of(headers: Mapping[str, str]) -> str:
     """Who calls, for rules and for the ownership of jobs: the name it gives, else a digest of its credential."""
     if name := headers.get("x-muxel-caller"):
         return name.strip()
-    return caller_digest(next((headers[name] for name in _CREDENTIALS if name in headers), ""))
+    return caller_digest(next((headers[name] for name in CREDENTIALS if name in headers), ""))
 
 
 def _at_home(asked: Mapping[str, str], name: str, own: str, *, sure: bool) -> str:

@@ -39,6 +39,7 @@ from policies.explain import as_dict, no_candidate_summary
 from policies.load import Config
 from policies.match import Policy
 from policies.rewrite import prepared
+from policies.session import resume
 from proxy.attempts import Limits
 from proxy.media import NotAPicture, finish
 from proxy.services import Services
@@ -118,6 +119,8 @@ class Exchange:
             services.metrics.rule_faults.labels(decision.policy, fault.rule).inc()
         services.tracing.decided(self.span, now, decision, self.config.hash)
         self.decision, self.decided = decision, now
+        if services.recorder:
+            services.recorder.note(self.id, resume(request, decision.session), traits, session, self.config)
         if decision.unknown_model:
             name = "x-muxel-model" if request.ask.model else "model"
             raise InvalidRequest(name, f"the catalog has no model {decision.unknown_model[:80]!r}", status=404)

@@ -27,7 +27,8 @@ TASKS = frozenset({"portrait", "landscape", "logo_vector"})
 
 
 def read(files: Mapping[str, str | bytes], *, base: bool = True, shipped: bool = False) -> Config:
-    return load_documents({**({"base.yaml": BASE} if base else {}), **files}, WIRES, shipped=shipped, tasks=TASKS)
+    own = {**({"base.yaml": BASE} if base else {}), **files}
+    return load_documents(own, WIRES, shipped=shipped, tasks=TASKS, tests=True)
 
 
 def problems(files: Mapping[str, str | bytes], *, base: bool = True) -> list[str]:

@@ -269,3 +269,13 @@ def test_what_the_proxy_reads_is_kept_as_written() -> None:
     assert (compiled.resilience.fall_back.ambiguous, compiled.resilience.fall_back.refused) == (True, False)
     assert (compiled.resilience.breaker.min_calls, compiled.resilience.breaker.slow_seconds) == (9, 60)
     assert compiled.output.fit == "asIs"
+
+
+def test_the_headers_that_rules_look_at_are_known_whether_by_match_or_by_when() -> None:
+    rules = [
+        {"name": "by-match", "match": {"headers": {"X-Team": "red"}}},
+        {"name": "by-when", "when": "request.headers['X-Plan'] == 'pro' || has(request.headers.beta)"},
+        {"name": "by-words", "when": "request.prompt.contains('x-nothing')"},
+    ]
+    assert policy(rules=rules).headers >= {"x-team", "x-plan", "beta"}
+    assert "x-nothing" not in policy(rules=rules).headers

@@ -12,7 +12,8 @@ from jsonschema import Draft7Validator
 from policies.load import SUFFIXES
 from policies.parse import Document, Origin, parse
 from policies.published import published
-from policies.schema import API_VERSION, KINDS
+from policies.document import API_VERSION
+from policies.schema import KINDS
 from policies.validate import validate
 from proxy.cli import main
 

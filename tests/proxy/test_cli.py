@@ -189,6 +189,11 @@ def test_bad_usage_is_status_2_and_names_what_is_wrong(run: Run, command: str, n
         ("MUXEL_DRAIN_SECONDS", "-1"),
         ("MUXEL_DRAIN_SECONDS", "nan"),
         ("MUXEL_LOOP", "trio"),
+        ("MUXEL_RECORD_PROMPTS", "salt"),
+        ("MUXEL_RECORD_SHARE", "most"),
+        ("MUXEL_RECORD_SHARE", "1.5"),
+        ("MUXEL_RECORD_SHARE", "nan"),
+        ("MUXEL_RECORD_MAX_BYTES", "0"),
     ],
 )
 def test_serve_names_the_variable_that_cannot_be_used(
@@ -562,6 +567,9 @@ def test_verbs_that_need_no_network_import_none_of_it(tmp_path: Path) -> None:
         ["models", "--json"],
         ["explain", "a fox"],
         ["check", "policies/defaults"],
+        ["test", "policies/defaults"],
+        ["replay", "--traffic", "creator"],
+        ["diff", "policies/defaults", "policies/defaults", "--traffic", "creator"],
     ]
     script = [sys.executable, "-c", LEAN, json.dumps(commands), json.dumps(sorted(HEAVY))]
     ended = subprocess.run(script, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=SOON)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from adapters.ir import Ask, MediaRequest, Operation, Tier
 from policies.catalog import Limits
 from policies.classify import Traits, load_lexicon
-from policies.decide import decide
+from policies.decide import Session, decide
 from policies.load import Config
 from policies.match import Policy
 from proxy.cli import main
@@ -75,6 +75,7 @@ FULL = {
     "n": 3,
     "size": "1024x1536",
     "resolution": "2K",
+    "duration": 8.0,
     "quality": "high",
     "format": "webp",
     "background": "transparent",
@@ -88,6 +89,7 @@ FULL = {
     "pin": "house-1@acme",
     "policy": "quick",
     "session": "s-1",
+    "session_model": "house-2",
     "priority": "low",
     "caller": "shop",
     "headers": {"x-team": "red"},
@@ -120,6 +122,7 @@ def test_every_key_reaches_the_request() -> None:
     assert (ask.tier, ask.max_cost, ask.max_latency, ask.model) == (Tier.PREMIUM, 0.0, 12.5, "house-1@acme")
     assert (ask.policy, ask.session, ask.priority, ask.caller) == ("quick", "s-1", "low", "shop")
     assert ask.headers == {"x-team": "red"}
+    assert (request.duration, one.session) == (8.0, Session("s-1", "house-2"))
     assert (ask.app, ask.namespace, one.weight) == ("catalogue", "retail", 7)
 
 
@@ -529,8 +532,8 @@ def test_a_plot_escapes_what_it_is_given_and_stands_an_empty_replay() -> None:
 
 def test_progress_is_told_at_a_terminal_alone(run: Run, monkeypatch: pytest.MonkeyPatch, traffic: Path) -> None:
     assert run("--traffic", traffic).err == ""
-    monkeypatch.setattr("proxy.verbs.replay.TOLD_EVERY", 0.0)
-    monkeypatch.setattr("proxy.verbs.replay.sys.stderr", terminal := Terminal())
+    monkeypatch.setattr("proxy.verbs.traffic.TOLD_EVERY", 0.0)
+    monkeypatch.setattr("proxy.verbs.traffic.sys.stderr", terminal := Terminal())
     assert run("--traffic", traffic).status == 0
     assert re.search(r"2 requests, [\d,]+ a second", terminal.written)
 
