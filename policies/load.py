@@ -20,7 +20,17 @@ import orjson
 
 from policies import schema
 from policies.catalog import Catalog
-from policies.check import Entry, WireFacts, check_models, check_policy, check_provider, check_selectors, names_of
+from policies.check import (
+    DEFAULT,
+    Entry,
+    WireFacts,
+    check_models,
+    check_policy,
+    check_provider,
+    check_rollout,
+    check_selectors,
+    names_of,
+)
 from policies.compile import compile_catalog
 from policies.match import Policy, compile_policy
 from policies.parse import Document, Origin, Parsed, parse
@@ -32,7 +42,6 @@ __all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents"]
 GROUP = "muxel.dev/"
 SUFFIXES = (".yaml", ".yml")
 CONFIG_MAP = "ConfigMap"
-DEFAULT = "default"  # the policy of every request that names no other
 
 Spec = schema.RoutingPolicy | schema.ModelCatalog | schema.Provider
 Files = Mapping[str, str | bytes]  # by the name to show in problems
@@ -271,6 +280,7 @@ def _check(
 ) -> None:
     names = names_of(source.document for source in sources)
     providers: dict[str, schema.Provider] = {}
+    policies = {source.name: source.spec for source in sources if isinstance(source.spec, schema.RoutingPolicy)}
     for source in sources:
         match source.spec:
             case schema.Provider() as provider:
@@ -278,6 +288,8 @@ def _check(
                 reading.problems.extend(check_provider(source.document, provider, wires))
             case schema.RoutingPolicy() as policy:
                 reading.problems.extend(check_policy(source.document, policy, tasks))
+                named = frozenset(one.name for one in sources if one.kind == source.kind) if reading.complete else None
+                reading.problems.extend(check_rollout(source.document, policy, policies, named))
                 # A user may well replace the models a shipped rule names; and what was not read may be what is meant.
                 if reading.complete and not source.shipped:
                     reading.problems.extend(check_selectors(source.document, policy, names))

@@ -4,6 +4,7 @@
 proxy reads ``resilience`` and ``output``. A match costs a few microseconds. Must not choose or order anything.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from policies import schema
 from policies.catalog import Deployment
 from policies.classify import Traits
 from policies.decision import Rewrite
+from policies.rollout import Hold, Rollout
 
 PROMPT_SEARCHED = 4_000  # characters a rule's expression is searched for in: bounds what a costly expression can do
 
@@ -153,6 +155,8 @@ class Policy:
     rules: tuple[Rule, ...]
     resilience: Resilience
     output: Output
+    rollout: Rollout | None
+    digest: str  # of the whole document: the same text is the same policy, and any change makes another
 
 
 # ----------------------------------------------------------------------------------------------------- asking a policy
@@ -193,6 +197,22 @@ def compile_policy(document: schema.RoutingPolicy) -> Policy:
             breaker=Breaker(**resilience.breaker.model_dump()),
         ),
         output=Output(**spec.output.model_dump()),
+        rollout=_rollout(spec.rollout) if spec.rollout else None,
+        digest=hashlib.sha256(document.model_dump_json().encode()).hexdigest()[:12],
+    )
+
+
+def _rollout(spec: schema.Rollout) -> Rollout:
+    whole = 100.0 if spec.mode == "shadow" and not spec.callers else 0.0
+    return Rollout(
+        candidate=spec.candidate,
+        mode=spec.mode,
+        percent=whole if spec.percent is None else spec.percent,
+        callers=spec.callers,
+        invites=_names(spec.callers),
+        sticky=spec.sticky,
+        named=spec.named,
+        hold=Hold(**spec.hold.model_dump()),
     )
 
 

@@ -36,6 +36,7 @@ from proxy.health import HealthBook
 from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
+from proxy.rollout import Rollouts
 from proxy.services import Services
 from proxy.settings import Settings, SettingsError, address
 from proxy.state import Reload, State
@@ -127,6 +128,7 @@ def _services(
     stack.push_async_callback(transport.close)
     tracer = tracing.from_environment(environ, version("muxel"), *processors)
     stack.push_async_callback(tracer.close)
+    metrics = Metrics()
     return Services(
         settings=settings,
         state=state,
@@ -138,7 +140,8 @@ def _services(
         media=MediaStore(settings.media_budget_bytes),
         jobs=JobBook(settings.media_budget_bytes),
         sealer=Sealer(_seal_key(settings.seal_key_file)),
-        metrics=Metrics(),
+        metrics=metrics,
+        rollouts=Rollouts(metrics),
         tracing=tracer,
     )
 
@@ -166,6 +169,7 @@ def _tell(services: Services, reload: Reload) -> None:
         metrics.config_hash.clear()
         metrics.config_hash.labels(current.hash).set(1)
         services.breakers.configure(current.policies["default"].resilience.breaker)
+        services.rollouts.configure(current.policies)
         _log.info("configuration loaded", extra={"fields": {"policy_hash": current.hash, "sources": current.sources}})
 
 
