@@ -231,7 +231,7 @@ def check_rollout(
     if rollout.mode == "canary" and rollout.percent is None and not rollout.callers:
         yield document.problem(path, f"{spell(path)} needs percent or callers: a canary is for some requests")
     if name != DEFAULT and not rollout.named:
-        message = f"no request takes part: whoever gets this policy names it. Set {spell((*path, 'named'))}"
+        message = f"no request takes part: whoever gets this policy names it; set {spell((*path, 'named'))}"
         yield document.problem(path, f"{spell(path)}: {message}")
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from policies.rollout import Hold
 
 SURE = 3.0  # standard errors: one in 740 by chance, for a single look
-ROUNDING = 1e-9  # by which a ratio may pass its bound through the sums alone
+ROUNDING = 1e-9  # by which a figure may pass its bound through the arithmetic alone
 SLICES = 20  # of a window: what is forgotten, is forgotten in steps of a twentieth
 
 
@@ -199,7 +199,7 @@ def _broken(live: Tally, candidate: Tally, hold: Hold) -> Iterator[Verdict]:
     if (most := hold.max_error_rate) is not None:
         low, _ = wilson(candidate.failed, candidate.requests)
         excused = live.requests >= least and live.error_rate > most
-        if low > most and not excused:
+        if low > most + ROUNDING and not excused:
             yield Verdict("maxErrorRate", f"{_of(candidate.failed, candidate.requests)} failed, above {most:.3g}")
     shares = (
         ("maxErrorRateRise", "failed", hold.max_error_rate_rise, _failed(candidate), _failed(live)),
@@ -207,7 +207,7 @@ def _broken(live: Tally, candidate: Tally, hold: Hold) -> Iterator[Verdict]:
         ("maxUnknownCostRise", "have no known cost", hold.max_unknown_cost_rise, _unknown(candidate), _unknown(live)),
     )  # fmt: skip
     for bound, what, most, ours, theirs in shares:
-        if most is not None and min(ours[1], theirs[1]) >= least and rise(ours, theirs) > most:
+        if most is not None and min(ours[1], theirs[1]) >= least and rise(ours, theirs) > most + ROUNDING:
             yield Verdict(
                 bound, f"{_of(*ours)} {what}, of the live policy's {_of(*theirs)}; allowed is {most:.3g} more"
             )

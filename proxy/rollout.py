@@ -149,13 +149,12 @@ class Rollouts:
         metrics, name = self._metrics, part.record.live.name
         try:
             other = again(beside)
+            found = compare(other, decision) if beside is part.record.live else compare(decision, other)
         except Exception:
-            _log.exception("a decision by policy %s failed", beside.name)
+            _log.exception("a comparison with policy %s failed", beside.name)
             metrics.rollout_comparisons.labels(name, "error").inc()
             return
-        candidate_decides = part.policy is part.record.candidate
-        found = part.comparison = compare(other, decision) if candidate_decides else compare(decision, other)
-        part.expected = found.live
+        part.comparison, part.expected = found, found.live
         part.record.changes[found.change.value] += 1
         metrics.rollout_comparisons.labels(name, found.change.value).inc()
         if found.cost_delta is not None and found.live and found.candidate:

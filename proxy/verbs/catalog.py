@@ -14,10 +14,11 @@ from policies.catalog import Deployment, Model, Price
 from policies.classify import classify as classify_request
 from policies.classify import load_lexicon
 from policies.decide import decide
-from policies.explain import as_dict
+from policies.explain import as_dict, describe_rollout, explain_rollout, rollout_as_dict
 from policies.explain import explain as explain_lines
 from policies.load import GROUP, SUFFIXES, Config, ConfigError
 from policies.problems import Problem
+from policies.rollout import compare
 from proxy.configuration import load_config
 from proxy.state import unreadable
 from proxy.verbs.output import OK, PROBLEM, USAGE, fail, print_json, refuse, table
@@ -45,6 +46,9 @@ def check(arguments: argparse.Namespace) -> int:
     catalog = config.catalog
     sizes = f"{len(config.policies)} policies, {len(catalog.models)} models, {len(catalog.deployments)} deployments"
     print(f"ok: {sizes}, hash {config.hash}")
+    for policy in config.policies.values():
+        if policy.rollout:
+            print(f"rollout of {policy.name}: {describe_rollout(policy.rollout)}")
     return OK
 
 
@@ -59,15 +63,20 @@ def explain(arguments: argparse.Namespace) -> int:
         return config
     policy = config.policies["default"]
     lexicon = load_lexicon()
-    begun = time.perf_counter_ns()
-    decision = decide(
-        request, classify_request(request, lexicon), policy, config.catalog, {}, time.time(), credentials=None
-    )
+    now, begun = time.time(), time.perf_counter_ns()
+    traits = classify_request(request, lexicon)
+    decision = decide(request, traits, policy, config.catalog, {}, now)
     decide_us = (time.perf_counter_ns() - begun) / 1000
+    told, lines = as_dict(decision, config.hash, decide_us), explain_lines(decision)
+    if rollout := policy.rollout:
+        candidate = config.policies[rollout.candidate]
+        found = compare(decision, decide(request, traits, candidate, config.catalog, {}, now))
+        told["rollout"] = rollout_as_dict(rollout, found)
+        lines += explain_rollout(rollout, found)
     if arguments.json:
-        print_json(as_dict(decision, config.hash, decide_us))
+        print_json(told)
     else:
-        print("\n".join(explain_lines(decision)))
+        print("\n".join(lines))
     return OK if decision.candidates else PROBLEM
 
 

@@ -15,6 +15,7 @@ from proxy.arms import (
     Arms,
     Outcome,
     Sample,
+    Sums,
     Tally,
     Verdict,
     Window,
@@ -119,6 +120,15 @@ def test_each_bound_holds_alone_and_not_when_it_is_taken_away(field: str, candid
     only = replace(free, **{field: getattr(HOLD, field)})
     first, *rest = field.split("_")
     assert judged([GOOD] * 40, candidate, only) == first + "".join(map(str.capitalize, rest))
+
+
+@given(st.integers(20, 2_000), st.integers(20, 2_000))
+def test_a_bound_of_0_is_not_broken_by_nothing(live: int, candidate: int) -> None:
+    strict = replace(HOLD, **{name: 0.0 for name in Hold.__slots__ if name.startswith("max_")})
+    cost, seconds = Sums(live, live * 0.1, live * 0.1), Sums(live, live * 0.3, live * 0.3)
+    ours = Tally(ok=candidate, priced=candidate, cost=cost, seconds=seconds)
+    arms = Arms(Window((), Tally(ok=live, priced=live, cost=cost, seconds=seconds)), Window((), ours))
+    assert verdict(arms, strict, 0.0) is None
 
 
 def test_the_reason_tells_the_figures() -> None:
