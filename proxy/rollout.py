@@ -208,6 +208,10 @@ class Rollouts:
         _log.error("rollout held", extra={"fields": fields})
 
     def _tell_stage(self, record: _Record) -> None:
+        if record.stage is Stage.CANARY:  # a rate can only be worked out of a counter that was seen at 0
+            for arm in ("live", "candidate"):
+                for outcome in Outcome:
+                    self._metrics.rollout_requests.labels(record.live.name, arm, outcome.value)
         self._metrics.rollout_state.labels(record.live.name, record.candidate.name).set(record.stage)
 
     # --------------------------------------------------------------------------------------------------------- status
