@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 from policies.rollout import Hold
 
+BOUNDS = (  # fields of ``hold``
+    "maxErrorRate", "maxErrorRateRise", "maxRefusalRise", "maxCostRise", "maxUnknownCostRise", "maxLatencyRise",
+)  # fmt: skip
 SURE = 3.0  # standard errors: one in 740 by chance, for a single look
 ROUNDING = 1e-9  # by which a figure may pass its bound through the arithmetic alone
 SLICES = 20  # of a window: what is forgotten, is forgotten in steps of a twentieth
@@ -96,7 +99,7 @@ class Arms:
 
 
 class Verdict(NamedTuple):
-    """Why the candidate is to be held: the field of ``hold`` whose bound is broken, in camelCase, and the figures."""
+    """Why the candidate is to be held: the one of ``BOUNDS`` that is broken, and the figures."""
 
     bound: str
     reason: str
@@ -175,7 +178,14 @@ def _sum(one: Tally, other: Tally) -> Tally:
 
 
 def _both(one: Sums, other: Sums) -> Sums:
-    return Sums(*(a + b for a, b in zip(one, other, strict=True)))  # type: ignore[arg-type]
+    return Sums(
+        one.n + other.n,
+        one.actual + other.actual,
+        one.expected + other.expected,
+        one.actual_2 + other.actual_2,
+        one.expected_2 + other.expected_2,
+        one.product + other.product,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- judging

@@ -116,7 +116,9 @@ class Exchange:
         traits = classify(request, services.lexicon)
         if policy.rollout:
             name = session.name if session else request.ask.session
-            self.part = services.rollouts.part(policy, request.ask, name, self.id, services.monotonic())
+            self.part = services.rollouts.part(
+                self.config.policies, policy, request.ask, name, self.id, services.monotonic()
+            )
             policy = self.part.policy if self.part else policy
         self.policy = policy
         decide_by = partial(

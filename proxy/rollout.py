@@ -17,7 +17,7 @@ from typing import Any
 from adapters.ir import Ask, Cause
 from policies.decision import Candidate, Decision
 from policies.match import Policy
-from policies.rollout import Comparison, Rollout, compare, takes_part
+from policies.rollout import Change, Comparison, Rollout, compare, takes_part
 from proxy import arms
 from proxy.arms import Arms, Outcome, Sample, Tally, Verdict
 from proxy.metrics import Metrics
@@ -67,22 +67,17 @@ class _Record:
 
 @dataclass(slots=True)
 class Part:
-    """What one request has to do with a rollout. ``policy`` decides it, ``beside`` is asked as well for comparison."""
+    """What one request has to do with a rollout. ``policy`` decides it, ``beside`` is asked as well for comparison.
+    ``arm`` is live or candidate, empty in a shadow."""
 
     record: _Record
+    arm: str
     policy: Policy
     beside: Policy | None
     begun: float  # seconds, monotonic
     comparison: Comparison | None = None
     expected: Candidate | None = None  # what the live policy would try first
     ended: bool = False
-
-    @property
-    def arm(self) -> str:
-        """Empty in a shadow: all arms are live there."""
-        if self.record.rollout.mode != "canary":
-            return ""
-        return "candidate" if self.policy is self.record.candidate else "live"
 
     def told(self) -> dict[str, str | float]:
         """For the request's span and its line in the log."""
@@ -110,37 +105,40 @@ class Rollouts:
         for name, live in policies.items():
             if live.rollout is None:
                 continue
-            begun = _Record(live.rollout, live, policies[live.rollout.candidate])
-            known = before.get(name)
-            if known is None or known.key != begun.key:
-                _log.info("rollout begins", extra={"fields": _names(begun) | {"stage": begun.stage.name.lower()}})
+            record, known = _Record(live.rollout, live, policies[live.rollout.candidate]), before.get(name)
+            if known is not None and known.key == record.key:
+                record = known  # the very one: requests under way are to count for it
             else:
-                begun.arms, begun.changes = known.arms, known.changes
-                begun.held, begun.held_at, begun.figures = known.held, known.held_at, known.figures
-            self._records[name] = begun
+                _log.info("rollout begins", extra={"fields": _names(record) | {"stage": record.stage.name.lower()}})
+            self._records[name] = record
         self._metrics.rollout_state.clear()
         for record in self._records.values():
             self._tell_stage(record)
+            self._expose(record)
 
-    def part(self, policy: Policy, ask: Ask, session: str, request: str, now: float) -> Part | None:
-        """The part of a request to ``policy``; None where it has none, and ``policy`` decides alone. ``session`` is a
-        name, ``request`` an id."""
+    def part(
+        self, policies: Mapping[str, Policy], policy: Policy, ask: Ask, session: str, request: str, now: float
+    ) -> Part | None:
+        """The part of a request to ``policy``; None where it has none, and ``policy`` decides alone. ``policies`` are
+        those that the request keeps to, maybe no longer in force; ``session`` is a name, ``request`` an id."""
         record = self._records.get(policy.name)
-        if record is None or record.live.digest != policy.digest or (ask.policy and not record.rollout.named):
+        if record is None or policy.rollout is None or (ask.policy and not policy.rollout.named):
             return None
-        if record.stage in (Stage.OFF, Stage.HELD):
+        candidate = policies[policy.rollout.candidate]
+        if record.key != (policy.digest, candidate.digest) or record.stage in (Stage.OFF, Stage.HELD):
             return None
-        chosen = takes_part(record.rollout, policy.name, ask.caller, session, request)
-        live, candidate = record.live, record.candidate
-        if record.stage is Stage.CANARY:
-            beside = live if chosen and not ask.dry_run else None
-            return Part(record, candidate if chosen else live, beside, now)
-        return Part(record, live, candidate, now) if chosen and not ask.dry_run else None
+        chosen = takes_part(policy.rollout, policy.name, ask.caller, session, request)
+        compared = chosen and not ask.dry_run
+        if record.stage is Stage.SHADOW:
+            return Part(record, "", policy, candidate, now) if compared else None
+        if chosen:
+            return Part(record, "candidate", candidate, policy if compared else None, now)
+        return Part(record, "live", policy, None, now)
 
     def decided(self, part: Part, decision: Decision, again: Callable[[Policy], Decision]) -> None:
         """The request was decided. ``again`` decides it by another policy: that waits until the event loop has nothing
         better to do than to wait for the upstream, so that no caller does."""
-        if part.policy is part.record.live:
+        if part.arm != "candidate":
             part.expected = decision.candidates[0] if decision.candidates else None
         if part.beside is not None:
             asyncio.get_running_loop().call_soon(self._compare, part, part.beside, decision, again)
@@ -149,7 +147,7 @@ class Rollouts:
         metrics, name = self._metrics, part.record.live.name
         try:
             other = again(beside)
-            found = compare(other, decision) if beside is part.record.live else compare(decision, other)
+            found = compare(other, decision) if part.arm == "candidate" else compare(decision, other)
         except Exception:
             _log.exception("a comparison with policy %s failed", beside.name)
             metrics.rollout_comparisons.labels(name, "error").inc()
@@ -177,9 +175,9 @@ class Rollouts:
         record = part.record
         if record.held:
             return  # its figures stay those that it was held by
-        hold = record.rollout.hold
-        record.arms = arms.record(record.arms, part.arm == "candidate", sample, hold, now)
-        if verdict := arms.verdict(record.arms, hold, now):
+        hold, candidate = record.rollout.hold, part.arm == "candidate"
+        record.arms = arms.record(record.arms, candidate, sample, hold, now)
+        if candidate and (verdict := arms.verdict(record.arms, hold, now)):
             record.held, record.held_at = verdict, wall
             record.figures = arms.figures(record.arms, hold, now)
             self._hold(record, verdict)
@@ -208,11 +206,19 @@ class Rollouts:
         _log.error("rollout held", extra={"fields": fields})
 
     def _tell_stage(self, record: _Record) -> None:
-        if record.stage is Stage.CANARY:  # a rate can only be worked out of a counter that was seen at 0
+        self._metrics.rollout_state.labels(record.live.name, record.candidate.name).set(record.stage)
+
+    def _expose(self, record: _Record) -> None:
+        """Every counter at 0: what appears with its first increment has not increased, as Prometheus sees it."""
+        metrics, name = self._metrics, record.live.name
+        for change in ("error", *Change):
+            metrics.rollout_comparisons.labels(name, str(change))
+        if record.stage is Stage.CANARY:
+            for bound in arms.BOUNDS:
+                metrics.rollout_holds.labels(name, bound)
             for arm in ("live", "candidate"):
                 for outcome in Outcome:
-                    self._metrics.rollout_requests.labels(record.live.name, arm, outcome.value)
-        self._metrics.rollout_state.labels(record.live.name, record.candidate.name).set(record.stage)
+                    metrics.rollout_requests.labels(name, arm, outcome.value)
 
     # --------------------------------------------------------------------------------------------------------- status
 

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from adapters.ir import Cause
 from policies.rollout import Change
-from proxy.arms import Outcome
+from proxy.arms import BOUNDS, Outcome
 from proxy.metrics import Metrics
 from proxy.rollout import Stage
 
@@ -39,6 +39,7 @@ VALUES = {
     ("muxel_rollout_requests_total", "arm"): {"live", "candidate"},
     ("muxel_rollout_compared_usd_total", "choice"): {"live", "candidate"},
     ("muxel_rollout_comparisons_total", "change"): {"error", *Change},
+    ("muxel_rollout_holds_total", "bound"): set(BOUNDS),
 }
 
 

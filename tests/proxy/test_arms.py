@@ -7,9 +7,11 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic.alias_generators import to_camel
 
 from policies.rollout import Hold
 from proxy.arms import (
+    BOUNDS,
     SLICES,
     SURE,
     Arms,
@@ -118,8 +120,11 @@ def test_each_bound_holds_alone_and_not_when_it_is_taken_away(field: str, candid
     free = replace(HOLD, **none)
     assert judged([GOOD] * 40, candidate, free) == ""
     only = replace(free, **{field: getattr(HOLD, field)})
-    first, *rest = field.split("_")
-    assert judged([GOOD] * 40, candidate, only) == first + "".join(map(str.capitalize, rest))
+    assert judged([GOOD] * 40, candidate, only) == to_camel(field)
+
+
+def test_the_bounds_are_those_that_a_policy_can_set() -> None:
+    assert set(BOUNDS) == {to_camel(name) for name in Hold.__slots__ if name.startswith("max_")}
 
 
 @given(st.integers(20, 2_000), st.integers(20, 2_000))

@@ -12,10 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from adapters.imaging import picture_size
 from adapters.ir import Ask
 from policies.decide import decide
+from policies.match import Policy
 from policies.rollout import takes_part
 from proxy import exchange, rollout
 from proxy.metrics import Metrics
-from proxy.rollout import Rollouts
+from proxy.rollout import Part, Rollouts
 from proxy.transport import Transport
 from tests.policies.catalogs import policy
 from tests.proxy.conftest import Build, World
@@ -321,6 +322,17 @@ async def test_a_comparison_that_goes_wrong_is_told_and_touches_no_request(
     assert "a comparison with policy next failed" in caplog.text
 
 
+async def test_counters_are_there_before_anything_has_happened(build: Build) -> None:
+    told = exposition(await build(canary()))
+    for series in (
+        'muxel_rollout_requests_total{arm="candidate",outcome="failed",policy="default"} 0.0',
+        'muxel_rollout_holds_total{bound="maxLatencyRise",policy="default"} 0.0',
+        'muxel_rollout_comparisons_total{change="same",policy="default"} 0.0',
+        'muxel_rollout_comparisons_total{change="error",policy="default"} 0.0',
+    ):
+        assert series in told
+
+
 async def test_a_paused_rollout_is_off(build: Build) -> None:
     world = await build(canary(0))
     assert await ask(world, "app") == ("default", "")
@@ -383,14 +395,34 @@ async def test_a_hold_outlasts_reloads_until_either_policy_changes(build: Build,
     assert "muxel_rollout_state{" not in exposition(world)
 
 
-def test_a_request_of_the_last_configuration_has_no_part_in_the_rollout_of_this_one() -> None:
-    def loaded(percent: float) -> dict[str, Any]:
-        rolled = {"candidate": "next", "mode": "canary", "percent": percent}
-        return {"default": policy("default", rollout=rolled), "next": policy("next")}
+def loaded(percent: float) -> dict[str, Policy]:
+    rolled = {"candidate": "next", "mode": "canary", "percent": percent}
+    return {"default": policy("default", rollout=rolled), "next": policy("next")}
 
+
+def part(rollouts: Rollouts, policies: dict[str, Policy]) -> Part | None:
+    return rollouts.part(policies, policies["default"], Ask(), "", "1", 0.0)
+
+
+def test_a_request_of_the_last_configuration_has_no_part_in_the_rollout_of_this_one() -> None:
     rollouts, before, now = Rollouts(Metrics()), loaded(100), loaded(99)
     rollouts.configure(before)
-    assert rollouts.part(before["default"], Ask(), "", "1", 0.0) is not None
+    assert part(rollouts, before) is not None
     rollouts.configure(now)
-    assert rollouts.part(before["default"], Ask(), "", "1", 0.0) is None
-    assert rollouts.part(now["default"], Ask(), "", "1", 0.0) is not None
+    assert part(rollouts, before) is None
+    assert part(rollouts, now) is not None
+
+
+def test_a_request_under_way_at_a_reload_counts_for_the_rollout_that_goes_on() -> None:
+    rollouts, before, now = Rollouts(Metrics()), loaded(100), loaded(100)
+    rollouts.configure(before)
+    under_way = part(rollouts, before)
+    rollouts.configure(now)
+    begun = part(rollouts, now)
+    assert under_way
+    assert begun
+    assert begun.policy is now["next"], "of its own configuration"
+    for one in (under_way, begun, begun):
+        rollouts.ended(one, "ok", 200, 1, 0.01, 1.0, 1.0)
+    (told,) = rollouts.report(1.0)
+    assert told["arms"]["candidate"]["requests"] == 2, "each once"
