@@ -113,7 +113,7 @@ class Exchange:
         keys = services.keyring.usable(catalog.providers, now)
         session = open_session(request, services.sealer)
         begun = perf_counter_ns()
-        traits = classify(request, services.lexicon)
+        traits = classify(request, self.config.lexicon())
         if policy.rollout:
             name = session.name if session else request.ask.session
             self.part = services.rollouts.part(
