@@ -21,6 +21,7 @@ from policies.validate import spell
 from policies.when import Engineless, mistakes
 from policies.windows import zone, zones
 
+DEFAULT = "default"  # the policy of every request that names no other
 ACTIONS = ("use", "require", "prefer", "avoid")
 
 
@@ -272,6 +273,31 @@ def check_policy(document: Document, policy: schema.RoutingPolicy, tasks: frozen
             yield from _check_when(document, (*path, "when"), rule.when)
         if rule.rewrite:
             yield from _check_rewrite(document, (*path, "rewrite"), rule.rewrite)
+
+
+def check_rollout(
+    document: Document,
+    policy: schema.RoutingPolicy,
+    policies: Mapping[str, schema.RoutingPolicy],
+    known: frozenset[str] | None,
+) -> Iterator[Problem]:
+    """``policies`` are the valid ones by name; ``known`` the names of all of them, None: any name will do."""
+    rollout, name = policy.spec.rollout, policy.metadata.name
+    if rollout is None:
+        return
+    path: Path = ("spec", "rollout")
+    where: Path = (*path, "candidate")
+    if rollout.candidate == name:
+        yield document.problem(where, f"{spell(where)} is the policy itself")
+    elif known is not None and rollout.candidate not in known:
+        yield unknown(document, where, "policy", rollout.candidate, known - {name})
+    elif (candidate := policies.get(rollout.candidate)) and candidate.spec.rollout:
+        yield document.problem(where, f'{spell(where)} "{rollout.candidate}" rolls out a candidate of its own')
+    if rollout.mode == "canary" and rollout.percent is None and not rollout.callers:
+        yield document.problem(path, f"{spell(path)} needs percent or callers: a canary is for some requests")
+    if name != DEFAULT and not rollout.named:
+        message = f"no request takes part: whoever gets this policy names it; set {spell((*path, 'named'))}"
+        yield document.problem(path, f"{spell(path)}: {message}")
 
 
 def _check_match(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from policies.decision import Candidate, Code, Decision, Rejection, Trace
+from policies.rollout import Change, Comparison, Rollout
 
 NEAREST = 3  # rejections shown for each code
 UNTRACED = Trace((), 0)
@@ -16,6 +17,14 @@ _DOUBTS = {
     "everyPlausibleTask": "all of them",
     "saferTier": "the floor of the next tier up",
     "ignore": "taken for certain",
+}
+_CHANGES = {
+    Change.SAME: "the same",
+    Change.HOST: "the same model elsewhere",
+    Change.MODEL: "another model",
+    Change.LOST: "nothing, where this policy has something to try",
+    Change.GAINED: "something, where this policy has nothing to try",
+    Change.NEITHER: "nothing either",
 }
 _CODES = {code: position for position, code in enumerate(Code)}
 
@@ -102,6 +111,40 @@ def as_dict(decision: Decision, policy_hash: str, decide_us: float, trace: Trace
         ],
         "policy_hash": policy_hash,
         "decide_us": decide_us,
+    }
+
+
+def explain_rollout(rollout: Rollout, found: Comparison) -> tuple[str, ...]:
+    """Who takes part, and what the candidate makes of the request. Further lines for ``explain``."""
+    told = _CHANGES[found.change]
+    if found.candidate and found.change is not Change.SAME:
+        told = f"{_candidate(found.candidate)}: {told}"
+    if found.cost_delta:
+        told += f", ${abs(found.cost_delta):.3f} {'dearer' if found.cost_delta > 0 else 'cheaper'}"
+    if found.floor_delta:
+        told += f", floor {share(abs(found.floor_delta))} {'higher' if found.floor_delta > 0 else 'lower'}"
+    return f"rollout    {describe_rollout(rollout)}", f"candidate  {told}"
+
+
+def describe_rollout(rollout: Rollout) -> str:
+    """``default-v2, canary of 5 % by caller and of acme-*``"""
+    shares = [f"{rollout.percent:g} % by {rollout.sticky}"] if rollout.percent or not rollout.callers else []
+    shares += [", ".join(rollout.callers)] if rollout.callers else []
+    return f"{rollout.candidate}, {rollout.mode} of {' and of '.join(shares)}" + (" (paused)" if rollout.paused else "")
+
+
+def rollout_as_dict(rollout: Rollout, found: Comparison) -> Mapping[str, Any]:
+    """What ``explain --json`` has under ``rollout``."""
+    return {
+        "candidate": rollout.candidate,
+        "mode": rollout.mode,
+        "percent": rollout.percent,
+        "callers": list(rollout.callers),
+        "sticky": rollout.sticky,
+        "change": found.change.value,
+        "deployment": found.candidate.deployment.id if found.candidate else None,
+        "cost_delta_usd": found.cost_delta,
+        "floor_delta": found.floor_delta,
     }
 
 

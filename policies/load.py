@@ -25,12 +25,14 @@ from policies import schema
 from policies.cases import PolicyTest
 from policies.catalog import Catalog
 from policies.check import (
+    DEFAULT,
     Entry,
     WireFacts,
     check_lexicon,
     check_models,
     check_policy,
     check_provider,
+    check_rollout,
     check_selectors,
     names_of,
 )
@@ -40,7 +42,7 @@ from policies.lexicon import Addition, Lexicon, load_lexicon, shipped_document
 from policies.match import Policy, compile_policy
 from policies.parse import Document, Origin, Parsed, parse
 from policies.problems import ConfigError, Problem, did_you_mean, excerpt
-from policies.suites import DEFAULT, Placed, check_cases, placed
+from policies.suites import Placed, check_cases, placed
 from policies.validate import validate
 
 __all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents", "load_entries", "read_models"]
@@ -334,6 +336,7 @@ def _check(
     added = _added_tasks(reading, sources)
     tasks = None if tasks is None else tasks | added
     providers: dict[str, schema.Provider] = {}
+    policies = {source.name: source.spec for source in sources if isinstance(source.spec, schema.RoutingPolicy)}
     for source in sources:
         match source.spec:
             case schema.Provider() as provider:
@@ -343,6 +346,8 @@ def _check(
                 reading.problems.extend(check_lexicon(source.document, lexicon, shipped_document()))
             case schema.RoutingPolicy() as policy:
                 reading.problems.extend(check_policy(source.document, policy, tasks))
+                named = frozenset(one.name for one in sources if one.kind == source.kind) if reading.complete else None
+                reading.problems.extend(check_rollout(source.document, policy, policies, named))
                 # A user may well replace the models a shipped rule names; and what was not read may be what is meant.
                 if reading.complete and not source.shipped:
                     reading.problems.extend(check_selectors(source.document, policy, names))

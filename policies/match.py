@@ -5,6 +5,7 @@ proxy reads ``resilience`` and ``output``. A match costs a few microseconds; wha
 ``conditions``. Must not choose or order anything.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from policies.catalog import Deployment
 from policies.conditions import Condition, Holds, all_of, conditions_of
 from policies.decision import Rewrite, Trace, Verdict
 from policies.globs import names
+from policies.rollout import Hold, Rollout
 from policies.subject import Subject
 from policies.when import headers_read
 
@@ -154,6 +156,8 @@ class Policy:
     rules: tuple[Rule, ...]
     resilience: Resilience
     output: Output
+    rollout: Rollout | None
+    digest: str  # of the document but its tests: the same text is the same policy, and any change makes another
     headers: frozenset[str] = frozenset()  # that its rules look at, in lower case
 
 
@@ -208,6 +212,22 @@ def compile_policy(document: schema.RoutingPolicy) -> Policy:
         ),
         output=Output(**spec.output.model_dump()),
         headers=frozenset[str]().union(*map(_headers, spec.rules)),
+        rollout=_rollout(spec.rollout) if spec.rollout else None,
+        digest=hashlib.sha256(document.model_dump_json(exclude={"spec": {"tests"}}).encode()).hexdigest()[:12],
+    )
+
+
+def _rollout(spec: schema.Rollout) -> Rollout:
+    whole = 100.0 if spec.mode == "shadow" and not spec.callers else 0.0
+    return Rollout(
+        candidate=spec.candidate,
+        mode=spec.mode,
+        percent=whole if spec.percent is None else spec.percent,
+        callers=spec.callers,
+        invites=names(spec.callers),
+        sticky=spec.sticky,
+        named=spec.named,
+        hold=Hold(**spec.hold.model_dump()),
     )
 
 

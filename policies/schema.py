@@ -519,6 +519,58 @@ class Output(Document):
     fit: Literal["exact", "asIs"] = "exact"
 
 
+class Hold(Document):
+    """When a canary is held: the candidate then gets nothing more until either policy changes. Outcomes are compared
+    over the last ``windowSeconds``, in each replica by itself; a bound is broken only when chance does not explain it.
+    null takes a bound away."""
+
+    window_seconds: Seconds = 1800.0
+    min_requests: int = Field(default=20, ge=1, description="nothing is judged on fewer, in either arm")
+    max_error_rate: Share | None = Field(
+        default=0.05, description="failures that are not the caller's; says nothing while the live policy is beyond it"
+    )
+    max_error_rate_rise: Share | None = Field(default=0.02, description="above the error rate of the live policy")
+    max_refusal_rise: Share | None = Field(default=0.05, description="the same of refusals, by a rule or on content")
+    max_cost_rise: float | None = Field(
+        default=0.25,
+        ge=0,
+        description="share by which it costs more than the live policy would have for the same requests",
+    )
+    max_unknown_cost_rise: Share | None = Field(
+        default=0.1,
+        description="share of pictures whose cost is not known, above the live policy's: unknown is not free",
+    )
+    max_latency_rise: float | None = Field(
+        default=0.5, ge=0, description="share by which it takes longer, measured against what the live policy would try"
+    )
+
+
+class Rollout(Document):
+    """How another policy takes this one's place. ``shadow``: decided beside it and compared, nothing is bought.
+    ``canary``: the candidate decides for some of the requests, and is held once it does worse."""
+
+    candidate: Name = Field(description="a RoutingPolicy without a rollout of its own")
+    mode: Literal["shadow", "canary"] = "shadow"
+    percent: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="of the requests; without it all are shadowed, or those of ``callers`` alone. 0 pauses the rollout"
+        " for all but these",
+    )
+    callers: tuple[Glob, ...] = Field(default=(), description="who takes part whatever the percent")
+    sticky: Literal["caller", "session", "request"] = Field(
+        default="caller",
+        description="what stays on one side: all requests of a caller, or of a session, or each by itself. Who has no"
+        " session goes by the caller, who has no name by the request",
+    )
+    named: bool = Field(
+        default=False,
+        description="requests that name this policy by x-muxel-policy take part too; otherwise they get what they name",
+    )
+    hold: Hold = Hold()
+
+
 class PolicySpec(Document):
     model_field: Literal["pin", "prefer", "ignore"] = Field(
         default="ignore", description="what the caller's model name means; 'auto' is always routed"
@@ -536,6 +588,7 @@ class PolicySpec(Document):
     rules: tuple[Rule, ...] = ()
     resilience: Resilience = Resilience()
     output: Output = Output()
+    rollout: Rollout | None = Field(default=None, description="another policy that is to take this one's place")
     tests: tuple[Case, ...] = Field(default=(), description="of this policy, for `muxel test`; nothing at run time")
 
 

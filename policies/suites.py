@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 from policies import schema
 from policies.cases import Case, PolicyTest
-from policies.check import Names, means_any, unknown
+from policies.check import DEFAULT, Names, means_any, unknown
 from policies.parse import Document, Path
 from policies.problems import Problem, excerpt
 from policies.validate import spell
-
-DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The operators' port: liveness, readiness, metrics. Never the keys, never a way to spend.
+"""The operators' port: liveness, readiness, metrics, rollouts. Never the keys, never a way to spend.
 
 ``serve`` builds it beside ``app``. Liveness says that the event loop turns and nothing else; readiness that a valid
 configuration is loaded and that the process is not draining. Upstream trouble changes neither.
@@ -38,7 +38,12 @@ def create_admin(services: Services, draining: asyncio.Event) -> web.Application
         text = await asyncio.to_thread(services.metrics.exposition)
         return web.Response(body=text, headers={"Content-Type": services.metrics.content_type})
 
+    async def rollouts(request: web.Request) -> web.Response:
+        body = {"rollouts": services.rollouts.report(services.monotonic())}
+        return web.Response(body=orjson.dumps(body), content_type="application/json")
+
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/rollouts", rollouts)
     return app

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter_ns
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ from policies.rewrite import prepared
 from policies.session import resume
 from proxy.attempts import Limits
 from proxy.media import NotAPicture, finish
+from proxy.rollout import Part
 from proxy.services import Services
 from proxy.sessions import HEADER, open_session, token
 from proxy.tasks import spawn
@@ -66,6 +68,8 @@ class Exchange:
     started: float
     config: Config  # the snapshot this request keeps to its end
     request: MediaRequest | None = None
+    policy: Policy | None = None  # that decided, and rules all that follows
+    part: Part | None = None  # in a rollout of that policy
     decision: Decision | None = None
     driven: Driven | None = None
     changes: tuple[str, ...] = ()
@@ -106,13 +110,23 @@ class Exchange:
     def choose(self, request: MediaRequest) -> Decision:
         """Traits and the decision. Raises InvalidRequest for a policy or a model that does not exist."""
         services, catalog = self.services, self.config.catalog
-        policy = self.policy(request)
+        policy = self._asked(request)
         now, health = services.wall(), services.health.view(catalog, services.monotonic())
         keys = services.keyring.usable(catalog.providers, now)
         session = open_session(request, services.sealer)
         begun = perf_counter_ns()
         traits = classify(request, self.config.lexicon())
-        decision = decide(request, traits, policy, catalog, health, now, credentials=keys, session=session)
+        if policy.rollout:
+            name = session.name if session else request.ask.session
+            self.part = services.rollouts.part(
+                self.config.policies, policy, request.ask, name, self.id, services.monotonic()
+            )
+            policy = self.part.policy if self.part else policy
+        self.policy = policy
+        decide_by = partial(
+            decide, request, traits, catalog=catalog, health=health, now=now, credentials=keys, session=session
+        )
+        decision = decide_by(policy)
         self.decide_us = (perf_counter_ns() - begun) / 1000
         services.metrics.decide_seconds.observe(self.decide_us / 1e6)
         for fault in decision.faults:
@@ -121,12 +135,15 @@ class Exchange:
         self.decision, self.decided = decision, now
         if services.recorder:
             services.recorder.note(self.id, resume(request, decision.session), traits, session, self.config)
+        if self.part:
+            services.rollouts.decided(self.part, decision, decide_by)
         if decision.unknown_model:
             name = "x-muxel-model" if request.ask.model else "model"
             raise InvalidRequest(name, f"the catalog has no model {decision.unknown_model[:80]!r}", status=404)
         return decision
 
-    def policy(self, request: MediaRequest) -> Policy:
+    def _asked(self, request: MediaRequest) -> Policy:
+        """The policy the caller names, or the one of all who name none."""
         name = request.ask.policy or "default"
         policy = self.config.policies.get(name)
         if policy is None:
@@ -148,8 +165,8 @@ class Exchange:
             return Failure(Cause.UNSUPPORTED, summary, status=503 if passing else 422, code="no_deployment", id=self.id)
         chosen = decision.candidates[0].deployment
         metrics.decisions.labels(traits.task, decision.tier.value, chosen.model.id, chosen.provider.name).inc()
-        policy = self.policy(request)
-        budget, fall_back = policy.resilience.attempts, policy.resilience.fall_back
+        assert self.policy is not None
+        budget, fall_back = self.policy.resilience.attempts, self.policy.resilience.fall_back
         limits = Limits(
             candidates=len(decision.candidates),
             attempts=budget.max,
@@ -169,13 +186,17 @@ class Exchange:
         driven = self.driven = await chain.run()
         if isinstance(driven.outcome, Failed):
             return _failure(driven.outcome, self.id)
-        return await self.finish(driven.outcome, chain.request)
+        return await self.finish(driven.outcome, chain.request, exact=self.exact)
 
     # ----------------------------------------------------------------------------------------------------------- finish
 
-    async def finish(self, done: Done, request: MediaRequest) -> MediaResult | Failure:
+    @property
+    def exact(self) -> bool:
+        """Whether the pictures are brought to the very size that was asked for."""
+        return self.policy is None or self.policy.output.fit == "exact"
+
+    async def finish(self, done: Done, request: MediaRequest, *, exact: bool) -> MediaResult | Failure:
         """The pictures measured, converted and hosted, as the caller wants them."""
-        exact = self.policy(request).output.fit == "exact"
         pictures: list[Artifact] = []
         for artifact in done.artifacts:
             try:
@@ -245,7 +266,8 @@ class Exchange:
 
     def dry_run(self, request: MediaRequest, decision: Decision) -> ClientReply:
         """The decision and nothing else: no upstream is called and nothing is spent."""
-        trace = trace_rules(request, decision.traits, self.policy(request), self.decided)
+        assert self.policy is not None
+        trace = trace_rules(request, decision.traits, self.policy, self.decided)
         body = orjson.dumps(as_dict(decision, self.config.hash, self.decide_us, trace))
         self.note("dry_run", 200)
         return ClientReply(200, body, headers=self.headers())
@@ -265,9 +287,12 @@ class Exchange:
         """What was chosen, why, and what it cost, for the caller to see."""
         headers = {"x-muxel-decision": self.id}
         if decision := self.decision:
+            headers["x-muxel-policy"] = decision.policy
             headers["x-muxel-task"] = decision.traits.task
             headers["x-muxel-reason"] = decision.reason
             headers["Server-Timing"] = f"decide;dur={self.decide_us / 1000:.3f}"
+            if self.part and self.part.arm:
+                headers["x-muxel-arm"] = self.part.arm
             if token := self._session(decision):
                 headers[HEADER] = token
             if decision.candidates:
@@ -307,12 +332,14 @@ class Exchange:
         services.metrics.request_seconds.labels(self.wire.name, operation).observe(seconds)
         chosen = driven.candidate.deployment.id if driven else ""
         cost = driven.cost if driven else None
+        rollout = self._tell_rollout(outcome, status, cost) if self.part else {}
         if self.span.is_recording():
             told: dict[str, str | float] = {"muxel.decision": self.id, "muxel.outcome": outcome}
             if chosen:
                 told["muxel.deployment"] = chosen
             if cost is not None:
                 told["gen_ai.usage.cost.amount"] = cost
+            told |= {f"muxel.{name}": value for name, value in rollout.items()}
             self.span.set_attributes(told)
         if not _log.isEnabledFor(logging.INFO):
             return
@@ -321,11 +348,20 @@ class Exchange:
         fields = {
             "decision": self.id, "wire": self.wire.name, "operation": operation, "outcome": outcome, "status": status,
             "task": decision.traits.task if decision else "", "tier": decision.tier if decision else "",
-            "rule": decision.rule if decision else "", "deployment": chosen, "attempts": driven.sent if driven else 0,
+            "policy": decision.policy if decision else "", "rule": decision.rule if decision else "",
+            "deployment": chosen, "attempts": driven.sent if driven else 0,
             "cost_usd": cost, "seconds": round(seconds, 4), "decide_us": round(self.decide_us, 1),
-            "policy_hash": self.config.hash, "trace_id": trace_id, "span_id": span_id,
+            "policy_hash": self.config.hash, "trace_id": trace_id, "span_id": span_id, **rollout,
         }  # fmt: skip
         _log.info("request", extra={"fields": fields})
+
+    def _tell_rollout(self, outcome: str, status: int, cost: float | None) -> dict[str, str | float]:
+        """Counts the request for its arm; what log and span are to say of it."""
+        services, driven, part = self.services, self.driven, self.part
+        assert part is not None
+        pictures = len(driven.outcome.artifacts) if driven and isinstance(driven.outcome, Done) else 0
+        services.rollouts.ended(part, outcome, status, pictures, cost, services.monotonic(), services.wall())
+        return part.told()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ class Sealed:
     created: float  # seconds since the epoch
     deployment: str = ""
     handle: Mapping[str, Any] = field(default_factory=dict)
-    form: Mapping[str, Any] = field(default_factory=dict)  # what the pictures are brought to: size, format, delivery
+    form: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what the pictures are brought to: size, format, delivery, exact
     trace: str = ""  # traceparent of the request that created it
 
 

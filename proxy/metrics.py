@@ -56,6 +56,33 @@ class Metrics:
         self.breaker_open = Gauge(
             "muxel_breaker_open", "1 open, 0.5 half open, 0 closed", ["deployment"], registry=registry
         )
+        self.rollout_state = Gauge(
+            "muxel_rollout_state", "0 off, 1 shadow, 2 canary, 3 held", ["policy", "candidate"], registry=registry
+        )
+        self.rollout_requests = Counter(
+            "muxel_rollout_requests", "Requests of a canary by arm", ["policy", "arm", "outcome"], registry=registry
+        )
+        self.rollout_seconds = Histogram(
+            "muxel_rollout_seconds", "From decision to picture, by arm", ["policy", "arm"], buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.rollout_cost = Counter(
+            "muxel_rollout_cost_usd", "Money spent by arm, where it is known", ["policy", "arm"], registry=registry
+        )
+        self.rollout_pictures = Counter(
+            "muxel_rollout_pictures", "Pictures that money was spent on, by arm", ["policy", "arm"], registry=registry
+        )
+        self.rollout_comparisons = Counter(
+            "muxel_rollout_comparisons", "Decisions by both policies", ["policy", "change"], registry=registry
+        )
+        self.rollout_compared = Counter(
+            "muxel_rollout_compared_usd", "Price of what each policy would try first, for the same requests",
+            ["policy", "choice"], registry=registry,
+        )  # fmt: skip
+        self.rollout_holds = Counter(
+            "muxel_rollout_holds", "Candidates held, by the bound that was broken", ["policy", "bound"],
+            registry=registry,
+        )  # fmt: skip
         self.in_flight = Gauge("muxel_requests_in_flight", "Requests being worked on", registry=registry)
         self.body_bytes = Gauge("muxel_body_bytes", "Bytes of request bodies held", registry=registry)
         self.config_ok = Gauge(

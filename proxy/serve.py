@@ -37,6 +37,7 @@ from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
 from proxy.record import Recorder
+from proxy.rollout import Rollouts
 from proxy.services import Services
 from proxy.settings import Settings, SettingsError, address
 from proxy.state import Reload, State
@@ -139,6 +140,7 @@ def _services(
         jobs=JobBook(settings.media_budget_bytes),
         sealer=sealer,
         metrics=metrics,
+        rollouts=Rollouts(metrics),
         tracing=tracer,
         recorder=_recorder(settings, sealer, metrics, stack),
     )
@@ -188,6 +190,7 @@ def _tell(services: Services, reload: Reload) -> None:
         metrics.config_hash.clear()
         metrics.config_hash.labels(current.hash).set(1)
         services.breakers.configure(current.policies["default"].resilience.breaker)
+        services.rollouts.configure(current.policies)
         _log.info("configuration loaded", extra={"fields": {"policy_hash": current.hash, "sources": current.sources}})
 
 

@@ -15,6 +15,7 @@ from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
 from proxy.record import Recorder
+from proxy.rollout import Rollouts
 from proxy.settings import Settings
 from proxy.state import State
 from proxy.tracing import Tracing
@@ -33,6 +34,7 @@ class Services:
     jobs: JobBook
     sealer: Sealer
     metrics: Metrics
+    rollouts: Rollouts
     tracing: Tracing
     monotonic: Callable[[], float] = field(default=time.monotonic)
     wall: Callable[[], float] = field(default=time.time)

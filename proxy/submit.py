@@ -160,7 +160,7 @@ async def _start(exchange: Exchange, request: MediaRequest, chain: Chain) -> tup
     exchange.job = running.task = spawn(work(), name=f"job {key}")
     if calls.wire_of(first).polling:
         await _within(_ACCEPT_SECONDS, running.accepted)
-    form = {"size": request.size, "format": request.format, "delivery": request.delivery}
+    form = {"size": request.size, "format": request.format, "delivery": request.delivery, "exact": exchange.exact}
     parent = traceparent(exchange.span).get("traceparent", "")
     sealed = Sealed(key, exchange.wire.name, request.model, created, running.deployment, running.handle, form, parent)
     return sealed, running
@@ -210,7 +210,7 @@ async def _look(exchange: Exchange, name: str, sealed: Sealed) -> Job:
                 format=form["format"],
                 delivery=Delivery(form["delivery"]),
             )
-            outcome = await exchange.finish(step, request)
+            outcome = await exchange.finish(step, request, exact=form.get("exact", True))
             if isinstance(outcome, Failure):
                 return _failed(job, outcome)
             return replace(job, state=JobState.SUCCEEDED, result=outcome, finished=services.wall())

@@ -13,10 +13,11 @@ from policies.catalog import Deployment, Model, Price
 from policies.classify import classify as classify_request
 from policies.classify import load_lexicon
 from policies.decide import ENDS_SOON, decide, trace_rules
-from policies.explain import as_dict
+from policies.explain import as_dict, describe_rollout, explain_rollout, rollout_as_dict
 from policies.explain import explain as explain_lines
 from policies.load import Config, ConfigError
 from policies.problems import Problem
+from policies.rollout import compare
 from policies.screen import days_left
 from proxy.configuration import load_config
 from proxy.policytest.sarif import of_problems, sarif
@@ -53,6 +54,9 @@ def check(arguments: argparse.Namespace) -> int:
     catalog = config.catalog
     sizes = f"{len(config.policies)} policies, {len(catalog.models)} models, {len(catalog.deployments)} deployments"
     print(f"ok: {sizes}, hash {config.hash}")
+    for policy in config.policies.values():
+        if policy.rollout:
+            print(f"rollout of {policy.name}: {describe_rollout(policy.rollout)}")
     return OK
 
 
@@ -73,10 +77,16 @@ def explain(arguments: argparse.Namespace) -> int:
     decision = decide(request, traits, policy, config.catalog, {}, now, credentials=None)
     decide_us = (time.perf_counter_ns() - begun) / 1000
     trace = trace_rules(request, traits, policy, now)
+    told, lines = as_dict(decision, config.hash, decide_us, trace), explain_lines(decision, trace)
+    if rollout := policy.rollout:
+        candidate = config.policies[rollout.candidate]
+        found = compare(decision, decide(request, traits, candidate, config.catalog, {}, now))
+        told["rollout"] = rollout_as_dict(rollout, found)
+        lines += explain_rollout(rollout, found)
     if arguments.json:
-        print_json(as_dict(decision, config.hash, decide_us, trace))
+        print_json(told)
     else:
-        print("\n".join(explain_lines(decision, trace)))
+        print("\n".join(lines))
     return OK if decision.candidates else PROBLEM
 
 

@@ -9,10 +9,10 @@ import orjson
 import pytest
 from jsonschema import Draft7Validator
 
+from policies.document import API_VERSION
 from policies.load import SUFFIXES
 from policies.parse import Document, Origin, parse
 from policies.published import published
-from policies.document import API_VERSION
 from policies.schema import KINDS
 from policies.validate import validate
 from proxy.cli import main

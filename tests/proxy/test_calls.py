@@ -23,6 +23,7 @@ from proxy.health import HealthBook
 from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
+from proxy.rollout import Rollouts
 from proxy.services import Services
 from proxy.settings import Settings
 from proxy.state import State
@@ -50,7 +51,7 @@ def never() -> Config:
 
 @pytest.fixture
 async def services() -> AsyncIterator[Services]:
-    breakers = Breakers(BREAKER)
+    breakers, metrics = Breakers(BREAKER), Metrics()
     services = Services(
         settings=Settings(),
         state=State(never),
@@ -61,7 +62,8 @@ async def services() -> AsyncIterator[Services]:
         media=MediaStore(1),
         jobs=JobBook(1),
         sealer=Sealer(bytes(32)),
-        metrics=Metrics(),
+        metrics=metrics,
+        rollouts=Rollouts(metrics),
         tracing=Tracing(),
     )
     yield services

@@ -314,6 +314,38 @@ def test_explain_tells_the_choice_and_every_rejection(run: Run) -> None:
     assert 0 < told["decide_us"] < 5e6
 
 
+ROLLOUT = """
+apiVersion: muxel.dev/v1alpha1
+kind: RoutingPolicy
+metadata: {name: default}
+spec:
+  rules: [{name: only, use: {models: ["flux-2-pro@bfl"]}}]
+  rollout: {candidate: next, mode: canary, percent: 5, callers: [acme-*]}
+---
+apiVersion: muxel.dev/v1alpha1
+kind: RoutingPolicy
+metadata: {name: next}
+spec:
+  rules: [{name: only, use: {models: ["gpt-image-2-medium@openai"]}}]
+"""
+
+
+def test_check_and_explain_tell_of_a_rollout(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(ROLLOUT)
+    assert run("check", str(tmp_path)).out.splitlines()[1:] == [
+        "rollout of default: next, canary of 5 % by caller and of acme-*"
+    ]
+    lines = run("explain", "a fox", "--policy", str(tmp_path)).out.splitlines()
+    assert lines[-2] == "rollout    next, canary of 5 % by caller and of acme-*"
+    assert re.fullmatch(
+        r"candidate  gpt-image-2-medium@openai at \S+, p50 .*: another model, .*(dearer|cheaper)", lines[-1]
+    )
+    told = run("explain", "a fox", "--json", "--policy", str(tmp_path)).json
+    assert told["chosen"]["model"] == "flux-2-pro"
+    assert (told["rollout"]["change"], told["rollout"]["deployment"]) == ("model", "gpt-image-2-medium@openai")
+    assert "rollout" not in run("explain", "a fox", "--json").json
+
+
 def test_explain_takes_what_a_caller_may_ask(run: Run) -> None:
     def told(*options: str) -> Any:
         ended = run("explain", "make the sky a deeper blue", "--json", *options)
