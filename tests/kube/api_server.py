@@ -2,7 +2,7 @@
 
 ``async with ApiServer() as server`` serves any namespaced resource in ``RESOURCES``; a test writes through ``create``,
 ``apply_now`` and ``delete`` or through a client, and breaks things through ``blackhole``, ``kill_connections``,
-``restart``, ``down``, ``rules`` and ``rotate``. ``requests`` is every request that arrived.
+``restart``, ``down``, ``rules``, ``rotate`` and the fields that say so. ``requests`` is every request that arrived.
 
 The contract, each rule with its source. [D] is the API documentation: "concepts" is
 kubernetes.io/docs/reference/using-api/api-concepts, "conventions" is sig-architecture/api-conventions.md, "rbac" is
@@ -100,6 +100,9 @@ class ApiServer:
     authority: CertificateAuthority | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    pages_expire: bool = False  # before the second can be asked for
+    versions_expire: bool = False  # before a watch can be opened from them
+    streams_end: bool = False  # as soon as they are opened
     store: Store = field(default_factory=Store)
     requests: list[Request] = field(default_factory=list)
     _light: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: a blackhole
@@ -373,7 +376,7 @@ class ApiServer:
         }
 
     def _continued(self, token: str) -> tuple[int, list[Object]]:
-        if token not in self._pages:
+        if token not in self._pages or self.pages_expire:
             told = "The provided continue parameter is too old to display a consistent list result."
             raise Refused(410, "Expired", told)
         return self._pages[token]
@@ -386,8 +389,11 @@ class ApiServer:
             matches=_matcher(request, resource),
             version=_version_asked(query.get("resourceVersion", "")),
             bookmarks=query.get("allowWatchBookmarks", "").lower() in ("1", "true"),
-            seconds=float(query.get("timeoutSeconds") or 3600),
+            seconds=0.0 if self.streams_end else float(query.get("timeoutSeconds") or 3600),
         )
+        if self.versions_expire:
+            self.bump()
+            self.compact()
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
