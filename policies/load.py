@@ -4,8 +4,15 @@ Called by ``muxel check`` and the other verbs, and by the proxy at start and at 
 and there is a ``Config``, or ``ConfigError`` carries every problem with its file, line and column. Of files it reads
 the shipped ones alone: who watches files or the API hands their bytes to ``load_documents``.
 
-Overlay: a user's document takes the place of the shipped one with the same kind and name, whole. A user's model also
-takes the place of the shipped model with the same id, whatever its document is called.
+How documents compose, whichever files, directories and ConfigMaps they came in:
+
+- A user's document takes the place of the shipped one with the same kind and name, whole. A user's model also takes
+  the place of the shipped model with the same id, whatever its document is called.
+- Two users' documents of the same kind and name are refused, as are two models of one id; the problem names both places.
+  Nobody overrides a colleague by the name of a file.
+- So order decides nothing: not what is in force, and not its hash. It decides which of two places is told to be the
+  second; callers hand files in an order that stays the same.
+- Documents of other kinds are none of our business and are passed over; a ConfigMap manifest is looked into.
 """
 
 import hashlib
@@ -77,12 +84,15 @@ def load_documents(
     *,
     shipped: bool = True,
     tasks: frozenset[str] | None = None,
+    unread: Sequence[Problem] = (),
 ) -> Config:
     """The configuration of these texts, by the name each is to have in problems, over what is shipped.
 
-    ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. Raises ConfigError.
+    ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. ``unread`` are the
+    problems of what could not be read: told with the rest, of which nothing is held against what may be defined there.
+    Raises ConfigError.
     """
-    reading = _Reading()
+    reading = _Reading(problems=list(unread), complete=not unread)
     own: Files = _shipped_files() if shipped else {}
     for name, content in own.items():
         _read(reading, name, content, shipped=True)

@@ -125,6 +125,7 @@ async def test_the_admin_port_tells_life_readiness_and_metrics(serving: Serving)
             "draining": False,
             "policy_hash": current.hash,
             "last_reload_successful": True,
+            "fallback": "",
             "problems": [],
         }
         _, metrics = await told(world, "/metrics")
