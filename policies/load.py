@@ -8,7 +8,7 @@ How documents compose, whichever files, directories and ConfigMaps they came in:
 
 - A user's document takes the place of the shipped one with the same kind and name, whole. A user's model also takes
   the place of the shipped model with the same id, whatever its document is called.
-- Two users' documents of the same kind and name are refused, as are two models of one id; the problem names both places.
+- Two users' documents of the same kind and name are refused, as are two models of one id; the problem has both places.
   Nobody overrides a colleague by the name of a file.
 - So order decides nothing: not what is in force, and not its hash. It decides which of two places is told to be the
   second; callers hand files in an order that stays the same.
