@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from policies import screen
 from policies.load import Config, ConfigError, load_documents
 from proxy.configuration import WIRE_FACTS, Loader
 from proxy.lastgood import FILE, LastGood, read, save
@@ -109,6 +110,7 @@ class Reloads:
             metrics.config_hash.labels(current.hash).set(1)
             self.services.breakers.configure(current.policies["default"].resilience.breaker)
         if reload.changed:
+            screen.forget()
             fields = {"policy_hash": current.hash, "sources": current.sources}
             _log.info("configuration loaded", extra={"fields": fields})
 
