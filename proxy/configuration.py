@@ -45,7 +45,9 @@ class Loader:
         """Every problem at once, missing paths among them. Raises ConfigError, OSError."""
         files, unread = self._read()
         if unread or self.good is None or self.good[0] != files:
-            self.good = files, load_documents(files, WIRE_FACTS, tasks=self.tasks, unread=unread)
+            config = load_documents(files, WIRE_FACTS, tasks=self.tasks, unread=unread)
+            config.lexicon()  # compiled here, and not by the first request
+            self.good = files, config
         return self.good[1]
 
     def _read(self) -> Reading:

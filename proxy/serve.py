@@ -149,7 +149,6 @@ def _services(
     return Services(
         settings=settings,
         state=state,
-        lexicon=load_lexicon(),
         keyring=keyring,
         transport=transport,
         breakers=breakers,

@@ -378,6 +378,10 @@ def test_models_as_json_is_the_catalog_in_force(run: Run, tmp_path: Path) -> Non
             assert {"provider", "remote", "wire"} <= deployment.keys()
             assert deployment["wire"] in WIRES
             assert deployment["price"] is None or (deployment["price"]["source"] and deployment["price"]["as_of"])
+    assert rows["house-style"]["not_yet_sendable"] == []
+    assert (
+        rows["veo-3.1"]["operations"] == rows["veo-3.1"]["not_yet_sendable"] == ["video.from_image", "video.generate"]
+    )
     assert rows["house-style"]["deployments"] == [
         {"provider": "vllm", "remote": "house/style", "wire": "openai_images", "price": None}
     ]
@@ -395,8 +399,22 @@ def test_wires_as_json_says_what_each_face_can_do(run: Run) -> None:
     assert "jobs are polled" in rows["replicate"]["features"]
 
 
+def test_models_marks_what_no_wire_can_send_yet(run: Run) -> None:
+    lines = {line.split()[0]: line for line in run("models").out.splitlines()}
+    assert lines["veo-3.1"].endswith("  video.from_image* video.generate*")
+    assert lines["tripo-h3.1"].endswith("  model3d.generate*")
+    assert lines["seedream-4"].endswith("  image.edit image.generate")
+    assert lines["*"] == "* no wire can send it yet: listed, never chosen"
+
+
+def test_explain_says_plainly_that_no_wire_can_send_a_video_yet(run: Run) -> None:
+    ended = run("explain", "x", "--op", "video.generate")
+    assert ended.status == 1
+    assert re.search(r"^chosen +none: .*does video.generate, but its wire cannot send it yet", ended.out, re.MULTILINE)
+
+
 TABLES = [
-    ("models", len(load_config(()).catalog.models)),
+    ("models", len(load_config(()).catalog.models) + 1),  # and the meaning of its mark
     ("wires", len(WIRES) + 2),  # and the meaning of its marks
     ("wires --markdown", len(WIRES) + 1),
 ]
