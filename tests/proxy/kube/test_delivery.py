@@ -86,7 +86,7 @@ async def muxel(server: ApiServer, tmp_path: Path, *watch: str, **settings: Any)
         "drain_seconds": 1.0,
         "watch": watch or ("studio/policies",),
         "service_account": server.write_service_account(tmp_path / "account"),
-        "watch_read_seconds": 0.6,
+        "watch_read_seconds": 20.0,
     }
     async with running(Settings(**usual | settings), server.environment) as serving, aiohttp.ClientSession() as http:
         yield Told(serving.admin_url, http)
@@ -164,7 +164,8 @@ async def lost(told: Told) -> bool:
 async def test_it_recovers_by_itself_and_without_a_hot_loop(
     server: ApiServer, tmp_path: Path, trouble: Callable[[ApiServer, Told, Path], Awaitable[None]]
 ) -> None:
-    async with muxel(server, tmp_path) as told:
+    settings = {"watch_read_seconds": 1.0} if trouble is blackhole else {}
+    async with muxel(server, tmp_path, **settings) as told:
         await until(told.connected)
         before = len(server.requests)
         begun = asyncio.get_running_loop().time()
