@@ -28,8 +28,8 @@ Watches
   "too old resource version: N (M)"** [M]. After a restart of the server that is the normal case [M].
 - From an N that is still to come: the stream opens and stays silent until then [?].
 - A DELETED object carries the version of the deletion [?].
-- BOOKMARK only where allowWatchBookmarks is set; every 60 s [M], and right before the end [S cacher.go]. The object has a
-  kind and a resourceVersion, nothing else [D concepts].
+- BOOKMARK only where allowWatchBookmarks is set; every 60 s [M], and right before the end [S cacher.go]. The object
+  has a kind and a resourceVersion, nothing else [D concepts].
 - The stream ends, without an error, after timeoutSeconds [D]. A killed server cuts the chunked body [M].
 
 Writes
