@@ -5,16 +5,21 @@ configuration is loaded and that the process is not draining. Upstream trouble c
 """
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 import orjson
 from aiohttp import web
 
+from proxy.kube.resources import Contact
 from proxy.services import Services
 
 _BREAKER = {"open": 1.0, "half-open": 0.5, "closed": 0.0}
 
 
-def create_admin(services: Services, draining: asyncio.Event) -> web.Application:
+def create_admin(
+    services: Services, draining: asyncio.Event, contacts: Callable[[], Iterable[Contact]] = tuple
+) -> web.Application:
+    """``contacts`` tells how each watch of the Kubernetes API is."""
     app = web.Application()
 
     async def healthz(request: web.Request) -> web.Response:
@@ -28,6 +33,7 @@ def create_admin(services: Services, draining: asyncio.Event) -> web.Application
             "draining": draining.is_set(),
             "policy_hash": state.current.hash if state.current else "",
             "last_reload_successful": state.last_reload_successful,
+            "fallback": state.fallback,
             "problems": [str(problem) for problem in state.problems],
         }
         return web.Response(status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json")
@@ -35,6 +41,10 @@ def create_admin(services: Services, draining: asyncio.Event) -> web.Application
     async def metrics(request: web.Request) -> web.Response:
         for deployment, breaker in services.breakers.states().items():
             services.metrics.breaker_open.labels(deployment).set(_BREAKER[breaker])
+        services.metrics.config_age.set(max(0.0, services.wall() - services.state.in_force_since))
+        for contact in contacts():
+            services.metrics.watch_connected.labels(contact.name).set(int(contact.connected))
+            services.metrics.watch_age.labels(contact.name).set(contact.age)
         text = await asyncio.to_thread(services.metrics.exposition)
         return web.Response(body=text, headers={"Content-Type": services.metrics.content_type})
 
