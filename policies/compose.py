@@ -15,7 +15,9 @@ a file, in a problem or among its sources, tells where it comes from, with the l
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from policies import schema
 from policies.load import SUFFIXES, Config, ConfigError, Problem, WireFacts, load_documents
+from policies.parse import parse
 
 LABEL = "muxel.dev/policy"
 COMPOSED, MOUNTED = "true", "mounted"  # part of the whole; mounted by pods as it is, a configuration of its own
@@ -82,6 +84,17 @@ def compose(
 def files_of(source: Source) -> Mapping[str, str | bytes]:
     """What of a source a sidecar would read if it were mounted, in order."""
     return {key: source.data[key] for key in sorted(source.data) if key.endswith(SUFFIXES) and not key.startswith(".")}
+
+
+def documents_of(source: Source) -> frozenset[tuple[str, str]]:
+    """Kind and name of every document of ours in a source, right or not."""
+    found = set()
+    for file, content in files_of(source).items():
+        for document in parse(file, content).documents:
+            match document.data:
+                case {"apiVersion": schema.API_VERSION, "kind": str(kind), "metadata": {"name": str(name)}}:
+                    found.add((kind, name))
+    return frozenset(found)
 
 
 def _order(source: Source) -> tuple[str, str]:

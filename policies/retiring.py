@@ -30,7 +30,7 @@ def _named(document: Document) -> Iterator[tuple[Path, str]]:
     """The models that a document wants, each with its place. Globs go on meaning what is left."""
     data: Any = document.data
     match data:
-        case {"kind": "RoutingPolicy", "spec": {**spec}}:
+        case {"kind": "RoutingPolicy", "spec": spec}:
             yield from _selected(("spec", "allow"), spec.get("allow"))
             for index, rule in enumerate(spec.get("rules") or ()):
                 for action in _ACTIONS:
