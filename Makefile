@@ -30,6 +30,7 @@ check: $(VENV)/installed
 	$(RUN)/lint-imports
 	$(RUN)/muxel check policies/defaults policies/models
 	$(RUN)/muxel check deploy
+	$(RUN)/muxel test policies/defaults
 
 bench: $(VENV)/installed
 	$(RUN)/python -m tests.bench $(ARGS)

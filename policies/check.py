@@ -31,7 +31,7 @@ class WireFacts:
 class Names:
     """Every name in force that another document may use, by the key of ``Selector`` that uses it."""
 
-    models: frozenset[str]  # ids, aliases, and ids of deployments
+    models: frozenset[str]  # ids, aliases, ids of deployments, and model@provider
     providers: frozenset[str]
     vendors: frozenset[str]
     regions: frozenset[str]
@@ -64,6 +64,7 @@ def names_of(documents: Iterable[Document]) -> Names:
                 for host in _list(model, "deployments")
             ]
             models.update(deployment_ids(_text(model, "id"), hosts), {_text(model, "id")})
+            models.update(f"{_text(model, 'id')}@{provider}" for provider, _, _ in hosts)
             models.update(alias for alias in _list(model, "aliases") if isinstance(alias, str))
             vendors.add(_text(model, "vendor"))
             regions.update(region for _, _, region in hosts)
@@ -89,7 +90,7 @@ def _list(data: object, key: str) -> list[object]:
 
 def check_provider(document: Document, provider: schema.Provider, wires: Mapping[str, WireFacts]) -> Iterator[Problem]:
     if provider.spec.wire not in wires:
-        yield _unknown(document, ("spec", "wire"), "wire", provider.spec.wire, wires)
+        yield unknown(document, ("spec", "wire"), "wire", provider.spec.wire, wires)
 
 
 # -------------------------------------------------------------------------------------------------------------- models
@@ -109,7 +110,7 @@ def check_models(
             path = (*entry.path, "deployments", index)
             yield from _check_deployment(entry, path, host)
             if known is not None and host.provider not in known:
-                yield _unknown(entry.document, (*path, "provider"), "provider", host.provider, known)
+                yield unknown(entry.document, (*path, "provider"), "provider", host.provider, known)
             elif (provider := providers.get(host.provider)) and (facts := wires.get(provider.spec.wire)):
                 yield from _check_wire(entry, path, host, provider.spec.wire, facts)
 
@@ -214,7 +215,7 @@ def _check_match(
 ) -> Iterator[Problem]:
     for index, task in enumerate(match.task or ()):
         if tasks is not None and task not in tasks:
-            yield _unknown(document, (*path, "task", index), "task", task, tasks)
+            yield unknown(document, (*path, "task", index), "task", task, tasks)
     if match.prompt is not None and (mistake := _mistake(match.prompt)):
         where = (*path, "prompt")
         yield document.problem(where, f"{spell(where)} is not a regular expression: {mistake}")
@@ -256,17 +257,21 @@ def check_selectors(document: Document, policy: schema.RoutingPolicy, names: Nam
         for key, globs in wanted.items():
             known: frozenset[str] = getattr(names, key)
             for index, glob in enumerate(globs):
-                if not _means_any(glob, known):
-                    yield _unknown(document, (*path, key, index), key.removesuffix("s"), glob, known)
+                if not means_any(glob, known):
+                    yield unknown(document, (*path, key, index), key.removesuffix("s"), glob, known)
 
 
-def _means_any(glob: str, names: frozenset[str]) -> bool:
+def means_any(glob: str, names: frozenset[str]) -> bool:
+    """Whether ``glob`` is one of the names, or stands for one by its ``*``."""
     if "*" not in glob:
         return glob in names
     pattern = re.compile(".*".join(map(re.escape, glob.split("*"))), re.DOTALL)
     return any(map(pattern.fullmatch, names))
 
 
-def _unknown(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> Problem:
+def unknown(
+    document: Document, path: Path, what: str, name: str, known: Iterable[str], *, key: bool = False
+) -> Problem:
+    """``key``: it is the key at the end of ``path`` that names it."""
     hint = did_you_mean(name, known)
-    return document.problem(path, f'{spell(path)} names the unknown {what} "{excerpt(name)}"{hint}')
+    return document.problem(path, f'{spell(path)} names the unknown {what} "{excerpt(name)}"{hint}', key=key)

@@ -15,7 +15,7 @@ a file, in a problem or among its sources, tells where it comes from, with the l
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from policies import schema
+from policies import document as documents
 from policies.load import SUFFIXES, Config, ConfigError, Problem, WireFacts, load_documents
 from policies.parse import parse
 
@@ -92,7 +92,7 @@ def documents_of(source: Source) -> frozenset[tuple[str, str]]:
     for file, content in files_of(source).items():
         for document in parse(file, content).documents:
             match document.data:
-                case {"apiVersion": schema.API_VERSION, "kind": str(kind), "metadata": {"name": str(name)}}:
+                case {"apiVersion": documents.API_VERSION, "kind": str(kind), "metadata": {"name": str(name)}}:
                     found.add((kind, name))
     return frozenset(found)
 

@@ -4,6 +4,9 @@ Called by ``muxel check`` and the other verbs, and by the proxy at start and at 
 and there is a ``Config``, or ``ConfigError`` carries every problem with its file, line and column. Of files it reads
 the shipped ones alone: who watches files or the API hands their bytes to ``load_documents``.
 
+Tests (the kind PolicyTest, and ``tests`` inside a policy) are validated like everything else, and are no part of what
+is in force: not of its hash, and of the ``Config`` only for who asks for them.
+
 Overlay: a user's document takes the place of the shipped one with the same kind and name, whole. A user's model also
 takes the place of the shipped model with the same id, whatever its document is called.
 """
@@ -19,22 +22,25 @@ from typing import Any
 import orjson
 
 from policies import schema
+from policies.cases import PolicyTest
 from policies.catalog import Catalog
 from policies.check import Entry, WireFacts, check_models, check_policy, check_provider, check_selectors, names_of
 from policies.compile import compile_catalog
+from policies.document import API_VERSION
 from policies.match import Policy, compile_policy
 from policies.parse import Document, Origin, Parsed, parse
 from policies.problems import ConfigError, Problem, did_you_mean, excerpt
+from policies.suites import DEFAULT, Placed, check_cases, placed
 from policies.validate import validate
 
 __all__ = ["Config", "ConfigError", "Problem", "WireFacts", "load_documents"]
 
 GROUP = "muxel.dev/"
 SUFFIXES = (".yaml", ".yml")
+TESTS = (".test.yaml", ".test.yml")  # files of tests alone
 CONFIG_MAP = "ConfigMap"
-DEFAULT = "default"  # the policy of every request that names no other
 
-Spec = schema.RoutingPolicy | schema.ModelCatalog | schema.Provider
+Spec = schema.RoutingPolicy | schema.ModelCatalog | schema.Provider | PolicyTest
 Files = Mapping[str, str | bytes]  # by the name to show in problems
 
 
@@ -46,6 +52,7 @@ class Config:
     policies: Mapping[str, Policy]
     hash: str  # 12 hex digits of the content: the same for the same documents in any files, order or layout
     sources: tuple[str, ...]
+    tests: tuple[Placed, ...] = ()  # in the order of the files; none unless they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +84,12 @@ def load_documents(
     *,
     shipped: bool = True,
     tasks: frozenset[str] | None = None,
+    tests: bool = False,
 ) -> Config:
     """The configuration of these texts, by the name each is to have in problems, over what is shipped.
 
-    ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. Raises ConfigError.
+    ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. ``tests``: the users'
+    tests are wanted, and the names in them are checked. Raises ConfigError.
     """
     reading = _Reading()
     own: Files = _shipped_files() if shipped else {}
@@ -91,6 +100,7 @@ def load_documents(
     sources = _overlay(reading)
     entries = _models(reading, sources)
     _check(reading, sources, entries, wires, tasks)
+    wanted = _tests(reading, sources, tasks) if tests else ()
     if reading.problems:
         raise ConfigError(reading.problems)
     specs = [source.spec for source in sources]
@@ -101,6 +111,7 @@ def load_documents(
         policies={spec.metadata.name: compile_policy(spec) for spec in specs if isinstance(spec, schema.RoutingPolicy)},
         hash=_hash(sources, entries),
         sources=tuple(sorted({source.document.file for source in sources})),
+        tests=wanted,
     )
 
 
@@ -110,7 +121,7 @@ def _shipped_files() -> dict[str, bytes]:
         f"shipped/{folder}/{file.name}": file.read_bytes()
         for folder in ("defaults", "models")
         for file in sorted(root.joinpath(folder).iterdir(), key=lambda file: file.name)
-        if file.name.endswith(SUFFIXES)
+        if file.name.endswith(SUFFIXES) and not file.name.endswith(TESTS)
     }
 
 
@@ -165,13 +176,13 @@ def _kind(document: Document) -> str | Problem:
         if not isinstance(data.get(key), str):
             return document.problem((key,), f"{key} is required, and must be text")
     version, kind = data["apiVersion"], data["kind"]
-    if version == schema.API_VERSION:
+    if version == API_VERSION:
         if kind in schema.KINDS:
             return str(kind)
         hint = did_you_mean(kind, schema.KINDS) or f"; there are {', '.join(schema.KINDS)}"
         return document.problem(("kind",), f'kind has the unknown value "{excerpt(kind)}"{hint}')
     if _nearly_ours(version, kind):
-        message = f'apiVersion has the unknown value "{excerpt(version)}"; did you mean "{schema.API_VERSION}"?'
+        message = f'apiVersion has the unknown value "{excerpt(version)}"; did you mean "{API_VERSION}"?'
         return document.problem(("apiVersion",), message)
     return CONFIG_MAP if (version, kind) == ("v1", CONFIG_MAP) else ""
 
@@ -285,13 +296,37 @@ def _check(
     reading.problems.extend(check_models(entries, providers, known, wires, tasks))
 
 
+def _tests(reading: _Reading, sources: Iterable[_Source], tasks: frozenset[str] | None) -> tuple[Placed, ...]:
+    """The users' tests, in the order of their files. What they name is looked up in all that is in force."""
+    sources = sorted(sources, key=lambda source: (source.document.file, source.document.locate(())))
+    names = names_of(source.document for source in sources)
+    rules = {
+        source.name: frozenset(rule.name for rule in source.spec.spec.rules)
+        if isinstance(source.spec, schema.RoutingPolicy)
+        else None
+        for source in sources
+        if source.kind == "RoutingPolicy"
+    }
+    found: list[Placed] = []
+    for source in sources:
+        if isinstance(source.spec, PolicyTest | schema.RoutingPolicy) and not source.shipped:
+            found += placed(source.document, source.spec)
+            if reading.complete:
+                reading.problems.extend(check_cases(source.document, source.spec, names, rules, tasks))
+    return tuple(found)
+
+
 def _hash(sources: Iterable[_Source], entries: Iterable[Entry]) -> str:
-    """Over what is in force: the documents, and of a catalog the models that no other replaced."""
+    """Over what is in force: the documents without their tests, and of a catalog the models that no other replaced."""
     # By identity: two documents may be equal, and a document is not hashable.
     kept = {(id(entry.document), entry.path[-1]) for entry in entries}
     content: list[Any] = []
     for source in sources:
         data = source.document.data
+        if source.kind == "PolicyTest":
+            continue
+        if source.kind == "RoutingPolicy" and "tests" in data.get("spec", {}):
+            data = {**data, "spec": {key: value for key, value in data["spec"].items() if key != "tests"}}
         if source.kind == "ModelCatalog":
             models = [
                 model for index, model in enumerate(data["spec"]["models"]) if (id(source.document), index) in kept

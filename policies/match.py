@@ -153,6 +153,7 @@ class Policy:
     rules: tuple[Rule, ...]
     resilience: Resilience
     output: Output
+    headers: frozenset[str] = frozenset()  # that its rules look at, in lower case
 
 
 # ----------------------------------------------------------------------------------------------------- asking a policy
@@ -193,6 +194,7 @@ def compile_policy(document: schema.RoutingPolicy) -> Policy:
             breaker=Breaker(**resilience.breaker.model_dump()),
         ),
         output=Output(**spec.output.model_dump()),
+        headers=frozenset(name.lower() for rule in spec.rules for name in rule.match.headers or ()),
     )
 
 

@@ -7,42 +7,15 @@ them; nothing else may depend on this module, so that the hot path never touches
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from adapters.ir import Operation, Tier
+from policies.cases import Case, PolicyTest
 from policies.catalog import Cloud, PassThrough
+from policies.document import SIZE, URL, Document, Dollars, Glob, Metadata, Name, Seconds, Share
 
-API_VERSION = "muxel.dev/v1alpha1"
-
-NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-SIZE = r"^[1-9]\d{0,4}x[1-9]\d{0,4}$"
-URL = r"^https?://[^/]+(/.*)?[^/]$"
-SPELLING = {  # each pattern in words, for error messages
-    NAME: "lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
-    SIZE: "a size such as 1024x1536",
-    URL: "an http or https URL without a slash at its end",
-}
-
-Name = Annotated[str, StringConstraints(pattern=NAME, max_length=253)]
-Glob = Annotated[str, StringConstraints(min_length=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Dollars = Annotated[float, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
 Objective = Literal["cheapest", "hybrid", "fastest", "best"]
-
-
-class Document(BaseModel):
-    """The settings of every model here: unknown keys are errors, keys are camelCase, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=False)
-
-
-class Metadata(Document):
-    name: Name
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
 
 
 # -------------------------------------------------------------------------------------------------------- ModelCatalog
@@ -439,6 +412,7 @@ class PolicySpec(Document):
     rules: tuple[Rule, ...] = ()
     resilience: Resilience = Resilience()
     output: Output = Output()
+    tests: tuple[Case, ...] = Field(default=(), description="of this policy, for `muxel test`; nothing at run time")
 
 
 class RoutingPolicy(Document):
@@ -448,8 +422,9 @@ class RoutingPolicy(Document):
     spec: PolicySpec = PolicySpec()
 
 
-KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider]] = {
+KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider] | type[PolicyTest]] = {
     "RoutingPolicy": RoutingPolicy,
     "ModelCatalog": ModelCatalog,
     "Provider": Provider,
+    "PolicyTest": PolicyTest,
 }

@@ -14,9 +14,9 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from policies.document import SPELLING
 from policies.parse import Document, Path
 from policies.problems import Problem, did_you_mean, excerpt
-from policies.schema import SPELLING
 
 MOST = 100  # problems told of one document; each costs a search for the nearest spelling
 

@@ -9,7 +9,7 @@ _KNOWN = frozenset(
     f"x-muxel-{name}"
     for name in ("tier", "max-cost", "max-latency", "model", "policy", "session", "priority", "dry-run", "caller")
 )
-_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-key")
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-key")
 _PRIORITIES = ("low", "normal", "high")
 
 
@@ -40,7 +40,7 @@ def caller_of(headers: Mapping[str, str]) -> str:
     """Who calls, for rules and for the ownership of jobs: the name it gives, else a digest of its credential."""
     if name := headers.get("x-muxel-caller"):
         return name.strip()
-    return caller_digest(next((headers[name] for name in _CREDENTIALS if name in headers), ""))
+    return caller_digest(next((headers[name] for name in CREDENTIALS if name in headers), ""))
 
 
 def _choice(asked: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

@@ -39,9 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     _demo(verbs.add_parser("demo", help="a dozen prompts through sandbox and sidecar"))
     _sandbox(verbs.add_parser("sandbox", help="providers on loopback that draw what they are asked"))
     _check(verbs.add_parser("check", help="validate policies, catalogs, providers and manifests"))
+    _test(verbs.add_parser("test", help="run the tests beside policies"))
     _explain(verbs.add_parser("explain", help="which model a prompt would get, and why"))
     _classify(verbs.add_parser("classify", help="what prompts are about, as JSON lines"))
     _replay(verbs.add_parser("replay", help="what recorded or made-up traffic would have cost"))
+    _diff(verbs.add_parser("diff", help="what a change of configuration does to recorded traffic"))
     _models(verbs.add_parser("models", help="the catalog in force"))
     _wires(verbs.add_parser("wires", help="the HTTP dialects spoken, and what each can do"))
     return parser
@@ -69,7 +71,7 @@ def _run(module: str, name: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
+def _json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -140,7 +142,29 @@ def _check(parser: argparse.ArgumentParser) -> None:
         help="files and directories, together one configuration; directories below are each checked as their own",
     )
     _json(parser)
+    _sarif(parser)
     parser.set_defaults(verb=_run("proxy.verbs.catalog", "check"))
+
+
+def _test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="files and directories with tests and what they test, over what Muxel ships; directories as for check",
+    )
+    parser.add_argument(
+        "--policy", type=Path, action="append", metavar="PATH", help="more configuration, whose tests are not run"
+    )
+    _json(parser)
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    _sarif(parser)
+    parser.set_defaults(verb=_run("proxy.verbs.policytest", "test"))
+
+
+def _sarif(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sarif", type=Path, metavar="FILE", help="write what is wrong as SARIF, for code scanning")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -163,16 +187,56 @@ def _classify(parser: argparse.ArgumentParser) -> None:
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--traffic", required=True, metavar="FILE", help="recorded .jsonl, a .yaml spec, a shipped spec's name, or -"
-    )
+    _traffic(parser)
     _policy(parser)
     parser.add_argument("--baseline", metavar="MODEL|USD", help="what every picture was bought at before")
     parser.add_argument("--prices", metavar="FILE", help="a catalog to choose from instead, or a shipped one's name")
-    parser.add_argument("--providers", metavar="NAMES", help="those with a key, separated by commas; all unless said")
     _json(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw what came of it")
     parser.set_defaults(verb=_run("proxy.verbs.replay", "replay"))
+
+
+def _diff(parser: argparse.ArgumentParser) -> None:
+    for name in ("old", "new"):
+        parser.add_argument(name, type=Path, metavar=name.upper(), help=f"the {name} configuration, file or directory")
+    _traffic(parser)
+    form = parser.add_mutually_exclusive_group()
+    _json(form)
+    form.add_argument("--markdown", action="store_true", help="print a comment for a pull request")
+    parser.add_argument("--show-prompts", action="store_true", help="examples have the beginning of their prompts")
+    limits = parser.add_argument_group("limits", "status 1 where one is passed; percentages such as 5%%")
+    for name, what in _LIMITS.items():
+        limits.add_argument(f"--max-{name}", type=_percentage, metavar="PERCENT", help=what)
+    limits.add_argument(
+        "--no-floor-risk", action="store_true", help="no floor is lowered or passed under, and nothing is left unserved"
+    )
+    limits.add_argument("--no-new-refusals", action="store_true", help="no rule refuses what was served")
+    parser.set_defaults(verb=_run("proxy.verbs.diff", "diff"))
+
+
+_LIMITS = {
+    "changed": "requests that change model",
+    "cost": "more than before; a negative one has to be saved: --max-cost=-5%%",
+    "latency": "more than before, of p50 and p95",
+}
+
+
+def _percentage(text: str) -> float:
+    """ "5%", "+3%" or "0.5", each of them per cent, as a share."""
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = float("nan")
+    if not -1 <= share < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a percentage such as 5%; got {text!r}")
+    return share
+
+
+def _traffic(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--traffic", required=True, metavar="FILE", help="recorded .jsonl, a .yaml spec, a shipped spec's name, or -"
+    )
+    parser.add_argument("--providers", metavar="NAMES", help="those with a key, separated by commas; all unless said")
 
 
 def _models(parser: argparse.ArgumentParser) -> None:

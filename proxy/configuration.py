@@ -19,10 +19,10 @@ WIRE_FACTS: Mapping[str, WireFacts] = {
 }
 
 
-def load_config(paths: Sequence[Path], tasks: frozenset[str] | None = None) -> Config:
+def load_config(paths: Sequence[Path], tasks: frozenset[str] | None = None, *, tests: bool = False) -> Config:
     """One consistent reading of the files at ``paths`` over what Muxel ships. ``tasks`` are the names a rule may match
-    on, None: any. Raises ConfigError, OSError."""
-    return load_documents(snapshot(paths), WIRE_FACTS, tasks=tasks)
+    on, None: any; ``tests``: those beside the policies are wanted too. Raises ConfigError, OSError."""
+    return load_documents(snapshot(paths, tests=tests), WIRE_FACTS, tasks=tasks, tests=tests)
 
 
 def loader(paths: Sequence[Path], tasks: frozenset[str] | None = None) -> Callable[[], Config]:

@@ -115,6 +115,8 @@ class Exchange:
         services.metrics.decide_seconds.observe(self.decide_us / 1e6)
         services.tracing.decided(self.span, now, decision, self.config.hash)
         self.decision = decision
+        if services.recorder:
+            services.recorder.note(self.id, resume(request, decision.session), traits, session, self.config)
         if decision.unknown_model:
             name = "x-muxel-model" if request.ask.model else "model"
             raise InvalidRequest(name, f"the catalog has no model {decision.unknown_model[:80]!r}", status=404)

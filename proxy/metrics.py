@@ -56,6 +56,10 @@ class Metrics(Exposition):
         self.webhooks = Counter(
             "muxel_webhooks", "Messages to callers' webhooks by outcome", ["outcome"], registry=registry
         )
+        self.recorded = Counter(
+            "muxel_recorded_requests", "Requests for the recording: written, dropped or failed", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
         self.breaker_open = Gauge(
             "muxel_breaker_open", "1 open, 0.5 half open, 0 closed", ["deployment"], registry=registry
         )

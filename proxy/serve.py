@@ -37,6 +37,7 @@ from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
 from proxy.ports import certificate_of, load_certificate, site, tls, url
+from proxy.record import Recorder
 from proxy.services import Services
 from proxy.settings import Settings, SettingsError
 from proxy.state import Reload, State
@@ -128,6 +129,7 @@ def _services(
     stack.push_async_callback(transport.close)
     tracer = tracing.from_environment(environ, version("muxel"), *processors)
     stack.push_async_callback(tracer.close)
+    sealer, metrics = Sealer(_seal_key(settings.seal_key_file)), Metrics()
     return Services(
         settings=settings,
         state=state,
@@ -138,10 +140,32 @@ def _services(
         health=HealthBook(breakers),
         media=MediaStore(settings.media_budget_bytes),
         jobs=JobBook(settings.media_budget_bytes),
-        sealer=Sealer(_seal_key(settings.seal_key_file)),
-        metrics=Metrics(),
+        sealer=sealer,
+        metrics=metrics,
         tracing=tracer,
+        recorder=_recorder(settings, sealer, metrics, stack),
     )
+
+
+def _recorder(settings: Settings, sealer: Sealer, metrics: Metrics, stack: AsyncExitStack) -> Recorder | None:
+    """Closed after the drain, so that the last request is in it. Raises SettingsError for a file that cannot be
+    opened."""
+    if settings.record is None:
+        return None
+    recorder = Recorder(
+        path=settings.record,
+        prompts=settings.record_prompts,
+        share=settings.record_share,
+        max_bytes=settings.record_max_bytes,
+        key=sealer.key_of("prompts of recordings"),
+        metrics=metrics,
+    )
+    try:
+        recorder.start()
+    except OSError as error:
+        raise SettingsError("record", f"cannot be written: {settings.record}: {error.strerror}") from None
+    stack.push_async_callback(recorder.close)
+    return recorder
 
 
 async def _reload(services: Services, certificate: ssl.SSLContext | None) -> None:

@@ -15,6 +15,7 @@ from proxy.health import HealthBook
 from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
+from proxy.record import Recorder
 from proxy.settings import Settings
 from proxy.state import State
 from proxy.tracing import Tracing
@@ -37,6 +38,7 @@ class Services:
     tracing: Tracing
     monotonic: Callable[[], float] = field(default=time.monotonic)
     wall: Callable[[], float] = field(default=time.time)
+    recorder: Recorder | None = None  # where requests are to be written down
     work: set[asyncio.Future[Any]] = field(default_factory=set)  # what is to end before the process does, but for jobs
 
     def book(self, candidate: Candidate, reported: float | None) -> float | None:

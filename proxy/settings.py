@@ -46,6 +46,10 @@ class Settings:
     webhook_hosts: tuple[str, ...] = ()  # patterns of names in the cluster that callers' webhooks may have
     public_url: str = ""  # how callers see us, where the Host header does not say
     seal_key_file: Path | None = None  # shared by replicas, so that each can answer any job id
+    record: Path | None = None  # requests are written here, for replay and diff
+    record_prompts: str = "hash"  # keep | hash: hashed with a key derived from the seal key
+    record_share: float = 1.0  # of all requests
+    record_max_bytes: int = 256 * MIB  # then the file becomes .1 in place of the last one, and a new one is begun
     log_level: str = "info"
     loop: str = "uvloop"  # uvloop | asyncio
 
@@ -57,7 +61,11 @@ class Settings:
             raise SettingsError("log_level", f"must be debug, info, warning or error; got {self.log_level!r}")
         if self.loop not in ("uvloop", "asyncio"):
             raise SettingsError("loop", f"must be uvloop or asyncio; got {self.loop!r}")
-        for name in ("max_body_bytes", "body_budget_bytes", "media_budget_bytes"):
+        if self.record_prompts not in ("keep", "hash"):
+            raise SettingsError("record_prompts", f"must be keep or hash; got {self.record_prompts!r}")
+        if not 0 <= self.record_share <= 1:
+            raise SettingsError("record_share", f"must be from 0 to 1; got {self.record_share}")
+        for name in ("max_body_bytes", "body_budget_bytes", "media_budget_bytes", "record_max_bytes"):
             if getattr(self, name) < 1:
                 raise SettingsError(name, "must be positive")
         if self.body_budget_bytes < self.max_body_bytes:
@@ -133,4 +141,7 @@ _READ: Mapping[str, Callable[[str], object]] = {
     "body_budget_bytes": int,
     "media_budget_bytes": int,
     "drain_seconds": float,
+    "record": Path,
+    "record_share": float,
+    "record_max_bytes": int,
 }

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from policies.load import SUFFIXES
+from policies.load import SUFFIXES, TESTS
 
 _TRIES = 10  # looks at a directory that keeps changing under us
 
@@ -34,10 +34,11 @@ class Seen:
     size: int
 
 
-def snapshot(paths: Sequence[Path]) -> Mapping[str, bytes]:
+def snapshot(paths: Sequence[Path], *, tests: bool = False) -> Mapping[str, bytes]:
     """The bytes of every policy file at ``paths``, by the path people know, all of one moment.
 
-    Of a directory these are its own ``*.yaml`` and ``*.yml``, without hidden ones. Raises FileNotFoundError for a path
+    Of a directory these are its own ``*.yaml`` and ``*.yml``, without hidden ones, and without ``*.test.yaml`` unless
+    ``tests`` are wanted: a mistake in a test is no reason to refuse a policy. Raises FileNotFoundError for a path
     that is missing, StillChanging, and any other OSError for files that cannot be read.
     """
     for _ in range(_TRIES):
@@ -48,11 +49,15 @@ def snapshot(paths: Sequence[Path]) -> Mapping[str, bytes]:
             files = {
                 str(seen.path): seen.real.read_bytes()
                 for seen in before
-                if seen.path.suffix in SUFFIXES or seen.path in paths
+                if _wanted(seen.path, tests) or seen.path in paths
             }
             if fingerprint(paths) == before:
                 return files
     raise StillChanging(f"still changing after {_TRIES} tries: {', '.join(map(str, paths))}")
+
+
+def _wanted(path: Path, tests: bool) -> bool:
+    return path.suffix in SUFFIXES and (tests or not path.name.endswith(TESTS))
 
 
 def fingerprint(paths: Sequence[Path]) -> tuple[Seen, ...]:

@@ -1,6 +1,7 @@
 """Recorded traffic: what was asked for, one JSON object a line, without pictures and if need be without prompts.
 
-``replay`` reads it, and whatever records requests writes it. Pure. A line holds what a decision is made from:
+``replay`` and ``diff`` read it, ``record`` writes what a sidecar was asked, and ``request`` of a policy's test has the
+same keys in camelCase (``policies.cases``). Pure. A line holds what a decision is made from:
 
     operation                     image.generate where it is not told
     prompt, negative_prompt       the caller's words
@@ -8,12 +9,13 @@
     traits                        what the classifier said then: task and confidence, and where known runner_up, tasks
                                   ({task: share}), language, tier; never beside a prompt, which is classified anew
     model                         as the caller wrote it
-    n, size, aspect, resolution, quality, format, background
-                                  as in a request: "1024x1536", "16:9", "2K", "high", "png", "transparent"
+    n, size, aspect, resolution, duration, quality, format, background
+                                  as in a request: "1024x1536", "16:9", "2K", 8 (seconds), "high", "png", "transparent"
     references, style_references, loras    how many
     mask                          true where there was one
     tier, max_cost, max_latency, pin, policy, session, priority, caller
                                   the x-muxel-* headers; ``pin`` is x-muxel-model
+    session_model                 the model that the session had settled on, where its token said so
     headers                       those that rules look at
     app                           who it was for: a label of reports
     weight                        how many such requests there were; 1
@@ -23,7 +25,7 @@ error. A rule that searches the prompt finds nothing where there is only a hash.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -40,6 +42,7 @@ from adapters.fields import (
 )
 from adapters.ir import RESOLUTIONS, Ask, InvalidRequest, Lora, Media, MediaRequest, Operation, Tier
 from policies.classify import Traits
+from policies.decision import Session
 from policies.price import FROM_WORDS
 from policies.problems import did_you_mean
 
@@ -59,6 +62,12 @@ class Recorded:
     prompt_hash: str = ""
     app: str = ""
     weight: int = 1
+    session_model: str = ""
+
+    @property
+    def session(self) -> Session | None:
+        """What ``decide`` is to know of it; None where the name in the request says all."""
+        return Session(self.request.ask.session, self.session_model) if self.session_model else None
 
 
 class TrafficError(Exception):
@@ -169,7 +178,7 @@ def _headers(row: Mapping[str, Any], key: str) -> Mapping[str, str]:
     return {name.lower(): read_text(headers, name) for name in headers}
 
 
-_READERS = {
+_READERS: Mapping[str, _Reader] = {
     "operation": _Reader(lambda row, key: Operation(read_choice(row, key, tuple(Operation)) or Operation.GENERATE)),
     "prompt": _Reader(read_text),
     "negative_prompt": _Reader(read_text),
@@ -181,6 +190,7 @@ _READERS = {
     "size": _Reader(lambda row, key: read_size(read_text(row, key), key)),
     "aspect": _Reader(lambda row, key: read_aspect(read_text(row, key), key)),
     "resolution": _Reader(_choice(*RESOLUTIONS)),
+    "duration": _Reader(lambda row, key: _amount(row, key) or None),
     "quality": _Reader(_choice("low", "medium", "high")),
     "format": _Reader(_choice("png", "jpeg", "webp", "svg")),
     "background": _Reader(_choice("transparent", "opaque")),
@@ -194,6 +204,7 @@ _READERS = {
     "pin": _Reader(read_text, "ask", "model"),
     "policy": _Reader(read_text, "ask"),
     "session": _Reader(read_text, "ask"),
+    "session_model": _Reader(read_text, ""),
     "priority": _Reader(_choice("low", "normal", "high"), "ask"),
     "caller": _Reader(read_text, "ask"),
     "headers": _Reader(_headers, "ask"),
@@ -201,11 +212,26 @@ _READERS = {
     "weight": _Reader(_whole(1, MOST), ""),
 }
 
+KEYS = frozenset(_READERS)  # every key a line may have
+
 
 # ------------------------------------------------------------------------------------------------------------- writing
 
 _USUAL = {"operation": Operation.GENERATE, "n": 1, "weight": 1}  # what is not worth writing
 _CEILINGS = ("max_cost", "max_latency")  # for which 0 says something
+
+
+def without_media(request: MediaRequest) -> MediaRequest:
+    """All of a request that a line is made of, with blanks for its pictures: what may be kept for a while."""
+    return replace(
+        request,
+        references=(_PICTURE,) * len(request.references),
+        style_references=(_PICTURE,) * len(request.style_references),
+        mask=_PICTURE if request.mask else None,
+        loras=(_LORA,) * len(request.loras),
+        webhook=None,
+        extras={},
+    )
 
 
 def write_line(recorded: Recorded, headers: Collection[str] = ()) -> bytes:
@@ -226,6 +252,7 @@ def write_line(recorded: Recorded, headers: Collection[str] = ()) -> bytes:
         "size": "{}x{}".format(*request.size) if request.size else "",
         "aspect": "{}:{}".format(*request.aspect) if request.aspect else "",
         "resolution": request.resolution,
+        "duration": request.duration,
         "quality": request.quality,
         "format": request.format,
         "background": request.background,
@@ -239,6 +266,7 @@ def write_line(recorded: Recorded, headers: Collection[str] = ()) -> bytes:
         "pin": ask.model,
         "policy": ask.policy,
         "session": ask.session,
+        "session_model": recorded.session_model,
         "priority": ask.priority,
         "caller": ask.caller,
         "headers": {name: value for name, value in ask.headers.items() if name in headers},

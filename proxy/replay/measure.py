@@ -1,23 +1,19 @@
 """What traffic would have cost: every request classified and decided, and what came of it added up.
 
-Called by ``verbs.replay`` and the benchmark. Decides as a sidecar does that has just started: nothing measured, every
-breaker shut. Does no IO and reads no clock. Sends nothing, and must not look at a prompt itself.
+Called by ``verbs.replay`` and the benchmark; ``compare`` adds up with the same sums. What a request comes to is
+``outcome``. Does no IO and reads no clock.
 """
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from adapters.ir import Ask, MediaRequest
+from adapters.ir import MediaRequest
 from policies.catalog import Catalog
-from policies.classify import Lexicon, Traits, classify
-from policies.decide import Decision, decide
-from policies.explain import no_candidate_summary
+from policies.classify import Lexicon, classify
 from policies.load import Config
-from policies.match import Policy, first_match
 from policies.price import price
+from proxy.replay.outcome import Outcome, Side, Unserved, likeness, outcome
 from proxy.traffic import Recorded
 
 REASONS = 20  # different ones told of requests that nothing could serve
@@ -66,23 +62,6 @@ class Sums:
             self.baseline_usd += weight * before
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What one request comes to."""
-
-    model: str
-    task: str
-    tier: str
-    pictures: int
-    usd: float | None
-    before_usd: float | None
-    p50: float
-    p95: float
-    waived: bool  # there was no floor
-    clears: bool  # the floor, of every task it was held against
-    able: Mapping[str, float]  # every model that could have served it, with its lowest price
-
-
 @dataclass(slots=True)
 class Tally:
     """What came of a replay so far. All counts are of requests, each line of traffic by its weight."""
@@ -104,13 +83,12 @@ class Tally:
     def requests(self) -> int:
         return self.served.requests + self.unserved.total()
 
-    def add(self, app: str, weight: int, outcome: Served | str) -> None:
-        """Counts so many requests of one kind; a text is the reason why nothing would have been sent."""
-        if isinstance(outcome, str):
-            known = outcome in self.unserved or len(self.unserved) < REASONS
-            self.unserved[outcome if known else "other reasons"] += weight
+    def add(self, app: str, weight: int, outcome: Outcome, before: float | None = None) -> None:
+        """Counts so many requests of one kind. ``before`` is what each cost, in dollars."""
+        if isinstance(outcome, Unserved):
+            count(self.unserved, outcome.reason, weight)
             return
-        pictures, usd, before = outcome.pictures, outcome.usd, outcome.before_usd
+        pictures, usd = outcome.pictures, outcome.usd
         self.served.add(weight, pictures, usd, before)
         self.models[outcome.model].add(weight, pictures, usd, before)
         self.tasks[outcome.task].add(weight, pictures, usd, before)
@@ -120,7 +98,7 @@ class Tally:
             self.alone[model].add(weight, pictures, usd, least)
         self.p50[outcome.p50] += weight
         self.p95[outcome.p95] += weight
-        self.waived += weight * outcome.waived
+        self.waived += weight * (outcome.floor <= 0)
         if not outcome.clears:
             self.violations[outcome.model] += weight
 
@@ -133,6 +111,12 @@ class Tally:
         baseline. It is what routing is to be measured against where nothing else is known."""
         ranked = sorted(self.alone.items(), key=lambda one: (-one[1].compared, one[1].baseline_usd, one[0]))
         return ranked[0] if ranked else None
+
+
+def count(reasons: Counter[str], reason: str, weight: int) -> None:
+    """One more of a reason; there are never many different ones."""
+    known = reason in reasons or len(reasons) < REASONS
+    reasons[reason if known else "other reasons"] += weight
 
 
 def largest_first(groups: Mapping[str, Sums]) -> list[tuple[str, Sums]]:
@@ -150,16 +134,11 @@ def _quantile(counts: Mapping[float, int], share: float) -> float:
 
 # -------------------------------------------------------------------------------------------------------- what is asked
 
-# All of a request that its fitness and price can depend on; what only rules look at is covered by the rule that holds.
-_SHAPE = attrgetter(
-    *sorted({one.name for one in fields(MediaRequest)} - {"prompt", "negative_prompt", "extras", "ask"})
-)
-_ASKED = attrgetter(*sorted({one.name for one in fields(Ask)} - {"headers", "caller"}))
-
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What traffic is decided against. ``credentials`` as in ``decide``, ``now`` in seconds since the epoch."""
+    """What traffic is decided against and compared with. ``credentials`` as in ``decide``, ``now`` in seconds since the
+    epoch."""
 
     config: Config
     lexicon: Lexicon
@@ -169,76 +148,29 @@ class Replay:
 
     def run(self, traffic: Iterable[Recorded]) -> Tally:
         """Words differ and requests hardly do, so each kind of request is decided once, and added up at the end."""
-        tally, kept = Tally(), dict[tuple[object, ...], tuple[Served | str, Counter[str]]]()
-        limits = {one.limits.max_prompt for one in self.config.catalog.deployments}
-        prompt_limits = sorted(limit for limit in limits if limit is not None)
+        tally, side = Tally(), Side(self.config, self.now, self.credentials)
+        kept: dict[Hashable, tuple[Outcome, float | None, Counter[str]]] = {}
         for recorded in traffic:
             request = recorded.request
-            policy = self.config.policies.get(request.ask.policy or "default")
             traits = recorded.traits or classify(request, self.lexicon)
-            key = (*_alike(request, traits, policy), bisect_left(prompt_limits, len(request.prompt)))
+            key = side.kind(request, traits), likeness(recorded, traits)
             found = kept.get(key)
             if found is None:
                 if len(kept) >= KEPT:
                     _count(tally, kept.values())
                     kept.clear()
-                found = kept[key] = self._outcome(request, traits, policy), Counter()
-            found[1][recorded.app] += recorded.weight
+                came_to = outcome(recorded, side.decide(recorded, traits))
+                found = kept[key] = came_to, self.baseline(request), Counter()
+            found[2][recorded.app] += recorded.weight
             tally.lines += 1
         _count(tally, kept.values())
         return tally
 
-    def _outcome(self, request: MediaRequest, traits: Traits, policy: Policy | None) -> Served | str:
-        """A text is the reason why nothing would be sent."""
-        if policy is None:
-            return f"there is no policy {request.ask.policy[:80]!r}"
-        decision = decide(request, traits, policy, self.config.catalog, {}, self.now, credentials=self.credentials)
-        if decision.refusal:
-            return f"refused by rule {decision.rule}"
-        if not decision.candidates:
-            return no_candidate_summary(decision)
-        chosen = decision.candidates[0]
-        able: dict[str, float] = {}
-        for one in decision.candidates:
-            if one.price_usd is not None:
-                model = one.deployment.model.id
-                able[model] = min(one.price_usd, able.get(model, one.price_usd))
-        return Served(
-            model=chosen.deployment.model.id,
-            task=traits.task,
-            tier=decision.tier.value,
-            pictures=request.n,
-            usd=chosen.price_usd,
-            before_usd=self.baseline(request),
-            p50=chosen.p50,
-            p95=chosen.p95,
-            waived=decision.floor <= 0,
-            clears=_clears(decision),
-            able=able,
-        )
 
-
-def _count(tally: Tally, found: Iterable[tuple[Served | str, Counter[str]]]) -> None:
-    for outcome, apps in found:
+def _count(tally: Tally, found: Iterable[tuple[Outcome, float | None, Counter[str]]]) -> None:
+    for came_to, before, apps in found:
         for app, weight in apps.items():
-            tally.add(app, weight, outcome)
-
-
-def _alike(request: MediaRequest, traits: Traits, policy: Policy | None) -> tuple[object, ...]:
-    """Equal for two requests that are decided alike, their length aside: by shape, wishes, plausible tasks and rule."""
-    if policy is None:
-        return (request.ask.policy,)
-    tier = request.ask.tier or traits.tier or policy.default_tier
-    rule = first_match(policy, request, traits, tier)
-    sure = traits.confidence >= policy.doubt.min_confidence
-    plausible = tuple(task for task, _ in traits.tasks)
-    return policy, rule, tier, sure, traits.task, traits.runner_up, plausible, _SHAPE(request), _ASKED(request.ask)
-
-
-def _clears(decision: Decision) -> bool:
-    """Asks the catalog, not the decision's own figures: this is here to find them wrong."""
-    scores = [decision.candidates[0].deployment.model.quality_for(task) for task in decision.tasks]
-    return decision.floor <= 0 or all(score is not None and score.p25 >= decision.floor for score in scores)
+            tally.add(app, weight, came_to, before)
 
 
 # -------------------------------------------------------------------------------------------------- what it cost before

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from adapters.ir import InvalidRequest
+from policies.document import Document, Dollars
 from policies.parse import Path, parse
 from policies.problems import ConfigError, Problem
-from policies.schema import Document, Dollars
 from policies.validate import validate
 from proxy.traffic import read_row
 

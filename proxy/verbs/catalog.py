@@ -1,9 +1,8 @@
 """The verbs about the configuration in force: check, explain, models."""
 
 import argparse
-import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,34 @@ from policies.classify import load_lexicon
 from policies.decide import decide
 from policies.explain import as_dict
 from policies.explain import explain as explain_lines
-from policies.load import GROUP, SUFFIXES, Config, ConfigError
+from policies.load import Config, ConfigError
 from policies.problems import Problem
 from proxy.configuration import load_config
+from proxy.policytest.sarif import of_problems, sarif
 from proxy.state import unreadable
 from proxy.verbs.output import OK, PROBLEM, USAGE, fail, print_json, refuse, table
+from proxy.verbs.trees import configurations, missing
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Every problem of the documents at the paths, at file:line:column; 1 if there is any.
 
-    The paths are one configuration, read as ``serve`` would read it. Manifests lie in trees: each directory below with
-    documents of ours is a configuration of its own.
+    The paths are one configuration, read as ``serve`` would read it and with the tests beside it; manifests lie in
+    trees, in which there may be more of them.
     """
-    if missing := _missing(arguments.paths):
-        return fail(missing, USAGE)
-    config, problems = _read(arguments.paths)
-    for directory in _below(arguments.paths):
-        problems += _read([directory])[1]
+    if told := missing(arguments.paths):
+        return fail(told, USAGE)
+    together, *below = configurations(arguments.paths)
+    config, problems = _read(together, tests=True)
+    for paths in below:
+        problems += _read(paths, tests=True)[1]
     if problems:
         config, problems = None, ConfigError(problems).problems  # each once, in reading order
+    if arguments.sarif:
+        try:
+            arguments.sarif.write_bytes(sarif(of_problems(problems)))
+        except OSError as error:
+            return fail(f"--sarif {error.filename}: {error.strerror}", USAGE)
     if arguments.json:
         rows = [asdict(problem) for problem in problems]
         print_json({"ok": not problems, "hash": config.hash if config else None, "problems": rows})
@@ -163,38 +170,16 @@ def _short_price(price: Price | None) -> str:
 
 def _config(paths: Sequence[Path]) -> Config | int:
     """The configuration in force; the exit status, once it is on standard error why, where there is none."""
-    if missing := _missing(paths):
-        return fail(f"--policy {missing}", USAGE)
+    if told := missing(paths):
+        return fail(f"--policy {told}", USAGE)
     config, problems = _read(paths)
     return config or refuse(problems)
 
 
-def _missing(paths: Sequence[Path]) -> str:
-    return ", ".join(f"{path}: no such file or directory" for path in paths if not path.exists())
-
-
-def _read(paths: Sequence[Path]) -> tuple[Config | None, tuple[Problem, ...]]:
+def _read(paths: Sequence[Path], *, tests: bool = False) -> tuple[Config | None, tuple[Problem, ...]]:
     try:
-        return load_config(paths, load_lexicon().tasks() if paths else None), ()
+        return load_config(paths, load_lexicon().tasks() if paths else None, tests=tests), ()
     except ConfigError as error:
         return None, error.problems
     except OSError as error:
         return None, (unreadable(error),)
-
-
-def _below(paths: Iterable[Path]) -> Iterator[Path]:
-    """The directories below these, hidden ones aside, in which a YAML file speaks of us."""
-    for path in paths:
-        for place, names, files in os.walk(path):
-            names[:] = sorted(name for name in names if not name.startswith("."))
-            manifests = [Path(place, name) for name in files if name.endswith(SUFFIXES)]
-            if Path(place) != path and any(map(_speaks_of_us, manifests)):
-                yield Path(place)
-
-
-def _speaks_of_us(file: Path) -> bool:
-    """True also of a file that cannot be read: reading it with its directory tells why."""
-    try:
-        return GROUP.encode() in file.read_bytes()
-    except OSError:
-        return True

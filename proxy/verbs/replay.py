@@ -1,41 +1,24 @@
 """The verb replay: what recorded or made-up traffic would have cost, and whether every choice cleared its floor."""
 
 import argparse
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 from policies.catalog import Catalog, Deployment
 from policies.classify import load_lexicon
-from policies.load import SUFFIXES, Config, ConfigError, load_documents
+from policies.load import Config, ConfigError, load_documents
 from policies.parse import parse
 from policies.problems import did_you_mean
 from proxy.configuration import WIRE_FACTS
 from proxy.replay.measure import Baseline, Replay, Sums, Tally, as_asked, largest_first, of_model, per_picture
 from proxy.replay.plot import percent, plot
-from proxy.replay.synthesize import read_spec, rows
 from proxy.snapshot import snapshot
-from proxy.traffic import Recorded, TrafficError, read_row, read_traffic
+from proxy.traffic import TrafficError
 from proxy.verbs.output import OK, PROBLEM, USAGE, fail, print_json, refuse, table
-
-TOLD_EVERY = 0.25  # seconds between two lines of progress
-
-
-class _Unusable(Exception):
-    """An argument that cannot be used, as it is to be told."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Traffic, and what it says of itself."""
-
-    about: str
-    traffic: Iterable[Recorded]
-    baseline: float | None = None  # dollars a picture
+from proxy.verbs.traffic import Source, Unusable, content, credentials, source, watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +37,20 @@ def replay(arguments: argparse.Namespace) -> int:
     try:
         lexicon = load_lexicon()
         config = _config(arguments.policy or [], arguments.prices, lexicon.tasks())
-        source = _source(arguments.traffic)
-        before, baseline = _baseline(arguments.baseline, source, config)
-        credentials = _credentials(arguments.providers, config)
-        run = Replay(config, lexicon, baseline, time.time(), credentials)
+        asked = source(arguments.traffic)
+        before, baseline = _baseline(arguments.baseline, asked, config)
+        run = Replay(config, lexicon, baseline, time.time(), credentials(arguments.providers, config))
         begun = time.perf_counter()
-        tally = run.run(_watched(source.traffic))
+        tally = run.run(watched(asked.traffic))
         prices = f"price book {arguments.prices}" if arguments.prices else "catalog"
-        told = _Told(source.about, prices, before, config.hash, time.perf_counter() - begun)
+        told = _Told(asked.about, prices, before, config.hash, time.perf_counter() - begun)
         if arguments.plot:
-            arguments.plot.write_text(plot(tally, source.about), "utf-8")
+            arguments.plot.write_text(plot(tally, asked.about), "utf-8")
     except ConfigError as error:
         return refuse(error.problems)
     except TrafficError as error:
         return fail(f"{arguments.traffic}: {error}", PROBLEM)
-    except _Unusable as error:
+    except Unusable as error:
         return fail(str(error), USAGE)
     except BrokenPipeError:
         raise  # that was the output
@@ -89,7 +71,7 @@ def _config(paths: list[Path], prices: str | None, tasks: frozenset[str]) -> Con
     files: Mapping[str, str | bytes] = snapshot(paths)
     if prices is None:
         return load_documents(files, WIRE_FACTS, tasks=tasks)
-    name, book = _content(prices, "traffic/prices", "--prices")
+    name, book = content(prices, "traffic/prices", "--prices")
     config = load_documents({**files, name: book}, WIRE_FACTS, tasks=tasks)
     models = {
         model["id"]
@@ -115,34 +97,7 @@ def _only(models: set[str], catalog: Catalog) -> Catalog:
     )
 
 
-def _source(name: str) -> _Source:
-    if name == "-":
-        return _Source("standard input", read_traffic(sys.stdin.buffer))
-    path = Path(name)
-    if path.exists() and path.suffix not in SUFFIXES:
-        return _Source(path.name, read_traffic(_lines(path)))
-    spec = read_spec(*_content(name, "traffic", "--traffic"))
-    return _Source(spec.about, map(read_row, rows(spec)), spec.baseline)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as lines:
-        yield from lines
-
-
-def _content(name: str, folder: str, option: str) -> tuple[str, bytes]:
-    """A file, or a shipped one by its name without a suffix; what to call it, and its bytes."""
-    path = Path(name)
-    if path.exists():
-        return str(path), path.read_bytes()
-    shipped = {file.name.removesuffix(".yaml"): file for file in resources("policies").joinpath(folder).iterdir()}
-    if name in shipped and shipped[name].is_file():
-        return f"shipped/{folder}/{name}.yaml", shipped[name].read_bytes()
-    names = ", ".join(sorted(name for name, file in shipped.items() if file.is_file()))
-    raise _Unusable(f"{option} {name}: no such file, and none that Muxel ships: {names}")
-
-
-def _baseline(given: str | None, source: _Source, config: Config) -> tuple[str, Baseline]:
+def _baseline(given: str | None, source: Source, config: Config) -> tuple[str, Baseline]:
     """What is compared with, in words and as a function: what the caller says, else the traffic, else each request."""
     if given is None and source.baseline is None:
         return "the model each request names", as_asked(config.catalog)
@@ -151,7 +106,7 @@ def _baseline(given: str | None, source: _Source, config: Config) -> tuple[str, 
         return f"${usd:g} a picture", per_picture(usd)
     name = given or ""
     if name not in config.catalog.by_name:
-        raise _Unusable(f"--baseline {name}: the catalog has no such model{did_you_mean(name, config.catalog.models)}")
+        raise Unusable(f"--baseline {name}: the catalog has no such model{did_you_mean(name, config.catalog.models)}")
     return f"{name} for every picture", of_model(config.catalog, name)
 
 
@@ -161,33 +116,8 @@ def _dollars(text: str) -> float | None:
     except ValueError:
         return None
     if not 0 <= usd < float("inf"):
-        raise _Unusable(f"--baseline {text}: must be dollars a picture, or a model")
+        raise Unusable(f"--baseline {text}: must be dollars a picture, or a model")
     return usd
-
-
-def _credentials(given: str | None, config: Config) -> frozenset[str] | None:
-    if given is None:
-        return None
-    providers = config.catalog.providers
-    names = [name.strip() for name in given.split(",")]
-    for name in names:
-        if name not in providers:
-            raise _Unusable(f"--providers {name}: there is no such provider{did_you_mean(name, providers)}")
-    return frozenset(names)
-
-
-def _watched(traffic: Iterable[Recorded]) -> Iterator[Recorded]:
-    """The same, with progress told to a person at a terminal."""
-    if not sys.stderr.isatty():
-        yield from traffic
-        return
-    begun = told = time.monotonic()
-    for count, recorded in enumerate(traffic, 1):
-        yield recorded
-        if (now := time.monotonic()) - told > TOLD_EVERY:
-            told = now
-            print(f"\r{count:,} requests, {count / (now - begun):,.0f} a second ", end="", file=sys.stderr, flush=True)
-    print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
 
 
 # --------------------------------------------------------------------------------------------------------- what is told

@@ -497,8 +497,8 @@ def test_a_plot_escapes_what_it_is_given_and_stands_an_empty_replay() -> None:
 
 def test_progress_is_told_at_a_terminal_alone(run: Run, monkeypatch: pytest.MonkeyPatch, traffic: Path) -> None:
     assert run("--traffic", traffic).err == ""
-    monkeypatch.setattr("proxy.verbs.replay.TOLD_EVERY", 0.0)
-    monkeypatch.setattr("proxy.verbs.replay.sys.stderr", terminal := Terminal())
+    monkeypatch.setattr("proxy.verbs.traffic.TOLD_EVERY", 0.0)
+    monkeypatch.setattr("proxy.verbs.traffic.sys.stderr", terminal := Terminal())
     assert run("--traffic", traffic).status == 0
     assert re.search(r"2 requests, [\d,]+ a second", terminal.written)
 
