@@ -18,11 +18,13 @@ from proxy.controller.admission import BadReview, Known, source_of
 from proxy.controller.events import EventLog, Happening, Told, count_up, event, happenings
 from proxy.controller.settings import ControllerSettings
 from proxy.controller.status import Status
-from proxy.controller.store import EVENTS, Object, Store, config_map, says
+from proxy.controller.store import EVENTS, Object, Store, Wanted, over, says
 from proxy.kube.resources import CONFIG_MAPS, ApiError, Unreachable
 from proxy.kube.watch import Watch
 
-HASH, SOURCES = "policy-hash", "sources"  # annotations of the compiled ConfigMap, behind muxel.dev/
+HASH, SOURCES = "muxel.dev/policy-hash", "muxel.dev/sources"  # annotations of the compiled ConfigMap
+STATUS = "muxel.dev/status"  # a label, by which health checks know the status from other ConfigMaps
+OURS = {"app.kubernetes.io/managed-by": "muxel-controller"}
 
 _log = logging.getLogger("muxel.controller")
 
@@ -98,12 +100,8 @@ class Reconciler:
         wanted = outcome if isinstance(outcome, Compiled) else self.last_good if found is None else None
         if wanted is None:
             return _noted(found)
-        made = config_map(
-            found, self.namespace, name, wanted.data, **{HASH: wanted.hash, SOURCES: ",".join(wanted.sources)}
-        )
-        if not says(found, made):
-            self._may_write()
-            await self.store.put(CONFIG_MAPS, made, "compiled")
+        notes = {HASH: wanted.hash, SOURCES: ",".join(wanted.sources)}
+        if await self._put(found, Wanted(name, wanted.data, OURS, notes), "compiled"):
             _log.info("compiled", extra={"fields": {"policy_hash": wanted.hash, "sources": wanted.sources}})
         return wanted.hash
 
@@ -117,11 +115,17 @@ class Reconciler:
             in_force = in_force or (previous.hash if previous else "")
         status = statuses.judge(sources, outcome, in_force, previous, time.time(), str(failed) if failed else "")
         self.store.metrics.programmed.set(status.programmed)
-        made = config_map(found, self.namespace, name, statuses.write(status))
-        if not says(found, made):
-            self._may_write()
-            await self.store.put(CONFIG_MAPS, made, "status")
+        if await self._put(found, Wanted(name, statuses.write(status), {**OURS, STATUS: "true"}, {}), "status"):
             await self._send(previous, status)
+
+    async def _put(self, found: Object | None, wanted: Wanted, what: str) -> bool:
+        """Writes what is not there yet, if this replica may; whether it had to."""
+        if says(found, wanted):
+            return False
+        if not self.leads():
+            raise Deposed
+        await self.store.put(CONFIG_MAPS, over(found, self.namespace, wanted), what)
+        return True
 
     async def _send(self, previous: Status | None, status: Status) -> None:
         """Tells what happened. An Event that cannot be written is not worth a second try."""
@@ -162,10 +166,6 @@ class Reconciler:
             problems = [str(problem) for problem in outcome.problems]
             _log.error("policies refused, the last good stay in force", extra={"fields": {"problems": problems}})
 
-    def _may_write(self) -> None:
-        if not self.leads():
-            raise Deposed
-
     @property
     def _own(self) -> frozenset[str]:
         return frozenset(f"{self.namespace}/{name}" for name in (self.settings.compiled, self.settings.status))
@@ -185,4 +185,4 @@ class Reconciler:
 
 def _noted(found: Object | None) -> str:
     notes = (found["metadata"].get("annotations") or {}) if found else {}
-    return str(notes.get(f"muxel.dev/{HASH}", ""))
+    return str(notes.get(HASH, ""))

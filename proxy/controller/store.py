@@ -56,18 +56,30 @@ class Store:
         return written
 
 
-def config_map(found: Object | None, namespace: str, name: str, data: Mapping[str, str], **notes: str) -> Object:
-    """The ConfigMap with this data and these annotations, over the one that was ``found``."""
-    old: Object = found["metadata"] if found else {"namespace": namespace, "name": name}
-    labels = {**(old.get("labels") or {}), "app.kubernetes.io/managed-by": "muxel-controller"}
-    annotations = {**(old.get("annotations") or {}), **{f"muxel.dev/{key}": text for key, text in notes.items()}}
-    metadata = {**old, "labels": labels, "annotations": annotations}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one of its ConfigMaps should say; ``labels`` and ``notes``, its annotations, are by their whole names."""
+
+    name: str
+    data: Mapping[str, str]
+    labels: Mapping[str, str]
+    notes: Mapping[str, str]
 
 
-def says(found: Object | None, wanted: Object) -> bool:
+def over(found: Object | None, namespace: str, wanted: Wanted) -> Object:
+    """The ConfigMap as wanted, over the one that was ``found``: what others have noted on it stays."""
+    old: Object = found["metadata"] if found else {"namespace": namespace, "name": wanted.name}
+    metadata = {
+        **old,
+        "labels": {**(old.get("labels") or {}), **wanted.labels},
+        "annotations": {**(old.get("annotations") or {}), **wanted.notes},
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
+
+
+def says(found: Object | None, wanted: Wanted) -> bool:
     """Whether what is stored is what is wanted, whatever else others have noted on it."""
-    if found is None or (found.get("data") or {}) != wanted["data"] or found.get("binaryData"):
+    if found is None or (found.get("data") or {}) != wanted.data or found.get("binaryData"):
         return False
-    notes = found["metadata"].get("annotations") or {}
-    return bool(wanted["metadata"]["annotations"].items() <= notes.items())
+    labels, notes = (found["metadata"].get(part) or {} for part in ("labels", "annotations"))
+    return wanted.labels.items() <= labels.items() and wanted.notes.items() <= notes.items()

@@ -69,6 +69,9 @@ async def test_a_source_is_compiled_told_of_and_never_written_to(server: ApiServ
     assert json.loads(told["sources"])[0]["version"] == before["metadata"]["resourceVersion"]
     assert events(server) == [("brand", "PolicyInForce", 1)]
     assert server.get("brand") == before
+    labels = {name: server.get(name)["metadata"]["labels"] for name in ("muxel-compiled", "muxel-status")}
+    assert labels["muxel-status"]["muxel.dev/status"] == "true"
+    assert "muxel.dev/status" not in labels["muxel-compiled"]
 
 
 async def test_a_source_that_comes_changes_breaks_is_mended_and_goes(server: ApiServer, control: Control) -> None:
