@@ -81,7 +81,8 @@ async def test_a_source_that_comes_changes_breaks_is_mended_and_goes(server: Api
 
         add(server, "brand", GOOD)
         await until(lambda: data(server, "muxel-compiled") == {KEY: GOOD})
-        first = (await status(server, "errors", ""))["observedHash"]
+        first = composed([source("brand", GOOD)]).hash
+        await status(server, "observedHash", first)
 
         server.write("brand", {"policy.yaml": BROKEN})
         told = await status(server, "accepted", "False")
