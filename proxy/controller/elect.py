@@ -38,12 +38,13 @@ class Election:
         """Until cancelled; then ``release`` it."""
         while True:
             try:
-                await self._try()
+                async with asyncio.timeout(lease.RENEW_WITHIN / 2):  # or there would be no second try
+                    await self._try()
             except ApiError as error:
                 if error.code != 409:  # another replica was faster
                     _log.warning("lease not written", extra={"fields": {"trouble": str(error)}})
-            except Unreachable as error:
-                _log.warning("lease not written", extra={"fields": {"trouble": str(error)}})
+            except (Unreachable, TimeoutError) as error:
+                _log.warning("lease not written", extra={"fields": {"trouble": str(error) or "no answer"}})
             self._tell()
             await asyncio.sleep(self.retry_seconds * (1 + 0.2 * self._rng.random()))
             self._tell()
@@ -52,11 +53,15 @@ class Election:
         """Lets another replica lead at once instead of after the Lease has run out."""
         leads, self._until = self.leads(), 0.0
         if leads:
-            with suppress(ApiError, Unreachable):
-                found = await self.store.get(LEASES, self.namespace, self.name)
-                if found and (found.get("spec") or {}).get("holderIdentity") == self.identity:
-                    await self.store.put(LEASES, lease.released(found, time()), "lease")
+            with suppress(ApiError, Unreachable, TimeoutError):
+                await self._release()
         self._tell()
+
+    async def _release(self) -> None:
+        async with asyncio.timeout(lease.RENEW_WITHIN / 2):
+            found = await self.store.get(LEASES, self.namespace, self.name)
+            if found and (found.get("spec") or {}).get("holderIdentity") == self.identity:
+                await self.store.put(LEASES, lease.released(found, time()), "lease")
 
     async def _try(self) -> None:
         begun = monotonic()  # what others count from cannot be later than the write

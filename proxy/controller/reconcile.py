@@ -46,6 +46,7 @@ class Reconciler:
     sources: tuple[Source, ...] = field(default=(), init=False)
     outcome: Compiled | ConfigError | None = field(default=None, init=False)
     last_good: Compiled | None = field(default=None, init=False)
+    trouble: str = field(default="", init=False)  # why the last write of this replica failed
     events: EventLog = field(default_factory=EventLog, init=False)
 
     def known(self) -> Known | None:

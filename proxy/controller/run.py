@@ -118,6 +118,7 @@ async def _ports(
             "ready": listed and not draining.is_set(),
             "draining": draining.is_set(),
             "leading": election.leads(),
+            "not_written": reconciler.trouble,
             "namespaces": {one.selection.namespace: one.view.trouble or "watched" for one in reconciler.watches},
         }
 
@@ -158,12 +159,12 @@ async def _reconcile(reconciler: Reconciler, changed: asyncio.Event, resync_seco
             continue
         try:
             await reconciler.write()
-            failures = 0
+            failures, reconciler.trouble = 0, ""
         except Deposed:
-            failures = 0
+            failures, reconciler.trouble = 0, ""
         except (ApiError, Unreachable) as error:
-            failures += 1
-            _log.warning("not written", extra={"fields": {"trouble": str(error), "failures": failures}})
+            failures, reconciler.trouble = failures + 1, str(error)
+            _log.warning("not written", extra={"fields": {"trouble": reconciler.trouble, "failures": failures}})
 
 
 def _patience(failures: int, resync_seconds: float) -> float:

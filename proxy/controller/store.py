@@ -3,6 +3,7 @@
 ``reconcile`` and ``elect`` call it. A write carries the version that was read, so that of two writers one is refused.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from proxy.kube.resources import ApiError, Resource, Unreachable
 
 EVENTS = Resource("", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
+CALL_SECONDS = 20.0
 
 Object = dict[str, Any]
 
@@ -26,7 +28,7 @@ class Store:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         try:
-            return await self.api.call("GET", resource.path(namespace, name))
+            return await self._call("GET", resource.path(namespace, name))
         except ApiError as error:
             if error.code == 404:
                 return None
@@ -47,13 +49,23 @@ class Store:
         self, method: str, path: str, body: Mapping[str, Any], what: str, content_type: str = JSON
     ) -> Object:
         try:
-            written = await self.api.call(method, path, body=body, content_type=content_type)
+            written = await self._call(method, path, body, content_type)
         except (ApiError, Unreachable) as error:
             reason = error.reason if isinstance(error, ApiError) else "Unreachable"
             self.metrics.writes.labels(what, reason).inc()
             raise
         self.metrics.writes.labels(what, "ok").inc()
         return written
+
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, content_type: str = JSON
+    ) -> Object:
+        """Sooner given up than a stream, which may be silent for a minute."""
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self.api.call(method, path, body=body, content_type=content_type)
+        except TimeoutError:
+            raise Unreachable(f"no answer to {method} {path} within {CALL_SECONDS:g} s") from None
 
 
 @dataclass(frozen=True, slots=True)

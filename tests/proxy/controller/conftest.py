@@ -73,7 +73,7 @@ def stored(server: ApiServer, name: str) -> dict[str, Any] | None:
 
 def data(server: ApiServer, name: str) -> dict[str, str]:
     found = stored(server, name)
-    return dict(found["data"]) if found else {}
+    return dict(found.get("data") or {}) if found else {}
 
 
 def add(server: ApiServer, name: str, text: str, namespace: str = "studio") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.controller import lease, run
+from proxy.controller import lease, run, store
 from proxy.controller.run import Controlling
 from proxy.kube.client import Api
 from tests.kube.api_server import CONFIG_MAPS, EVENTS, LEASES, ApiServer
@@ -39,6 +39,10 @@ def writes(server: ApiServer) -> list[tuple[str, str, str]]:
     """Every request but those that only look."""
     looking = ("get", "list", "watch")
     return [(one.verb, one.resource, one.name) for one in server.requests if one.verb not in looking]
+
+
+def exposition(running: Controlling) -> str:
+    return running.reconciler.store.metrics.exposition().decode()
 
 
 async def settled(server: ApiServer, running: Controlling) -> None:
@@ -306,7 +310,7 @@ async def test_of_two_replicas_one_writes_and_the_other_takes_over_when_it_stops
             assert not other.election.leads()
             server.write("brand", {"policy.yaml": POLICY % ("default", "{objective: fastest}")})
             await until(lambda: "fastest" in data(server, "muxel-compiled")[KEY])
-            text = other.reconciler.store.metrics.exposition().decode()
+            text = exposition(other)
             assert 'writes_total{object="compiled"' not in text
             assert 'writes_total{object="status"' not in text
         await until(second.election.leads)
@@ -314,6 +318,21 @@ async def test_of_two_replicas_one_writes_and_the_other_takes_over_when_it_stops
         await until(lambda: data(server, "muxel-compiled") == {KEY: GOOD})
     (released,) = server.all(LEASES)
     assert released["spec"]["holderIdentity"] == ""
+
+
+async def test_the_lease_of_a_holder_that_died_is_taken_once_it_has_run_out(
+    server: ApiServer, control: Control
+) -> None:
+    spec = {"holderIdentity": "dead", "leaseDurationSeconds": 1, "leaseTransitions": 4}
+    server.store.create(LEASES, "studio", {"metadata": {"name": "muxel-controller"}, "spec": spec})
+    add(server, "brand", GOOD)
+    async with control("one") as running:
+        await until(lambda: running.reconciler.outcome)
+        assert not running.election.leads()
+        assert stored(server, "muxel-compiled") is None
+        await status(server, "accepted", "True")
+        (taken,) = server.all(LEASES)
+        assert (taken["spec"]["holderIdentity"], taken["spec"]["leaseTransitions"]) == ("one", 5)
 
 
 async def test_a_new_leader_does_not_tell_again_what_was_told(server: ApiServer, control: Control) -> None:
@@ -348,9 +367,24 @@ async def test_a_leader_that_cannot_renew_gives_up_in_time(
     async with control("one") as running:
         await until(running.election.leads)
         server.blackhole()
-        await until(lambda: not running.election.leads())
+        await until(lambda: "muxel_controller_leader 0.0" in exposition(running))
+        assert not running.election.leads()
         server.blackhole(False)
         await until(running.election.leads)
+
+
+async def test_a_write_without_an_answer_is_given_up_and_done_again(
+    server: ApiServer, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CALL_SECONDS", 0.3)
+    add(server, "brand", GOOD)
+    async with control() as running:
+        await status(server, "accepted", "True")
+        server.blackhole()
+        running.election.changed()
+        await until(lambda: "no answer to GET" in running.reconciler.trouble)
+        server.blackhole(False)
+        await until(lambda: running.reconciler.trouble == "")
 
 
 async def test_two_writers_at_once_do_not_overwrite_each_other(
