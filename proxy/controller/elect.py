@@ -45,6 +45,8 @@ class Election:
                     _log.warning("lease not written", extra={"fields": {"trouble": str(error)}})
             except (Unreachable, TimeoutError) as error:
                 _log.warning("lease not written", extra={"fields": {"trouble": str(error) or "no answer"}})
+            except Exception:  # a Lease of a form that nobody foresaw; without a next try nobody would lead
+                _log.exception("lease not understood")
             self._tell()
             await asyncio.sleep(self.retry_seconds * (1 + 0.2 * self._rng.random()))
             self._tell()

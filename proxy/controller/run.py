@@ -153,18 +153,26 @@ async def _reconcile(reconciler: Reconciler, changed: asyncio.Event, resync_seco
                 await changed.wait()
                 await asyncio.sleep(QUIET_SECONDS)
         changed.clear()
-        await reconciler.judge()
-        if not reconciler.leads():
-            failures = 0
-            continue
-        try:
-            await reconciler.write()
-            failures, reconciler.trouble = 0, ""
-        except Deposed:
-            failures, reconciler.trouble = 0, ""
-        except (ApiError, Unreachable) as error:
-            failures, reconciler.trouble = failures + 1, str(error)
+        reconciler.trouble = await _once(reconciler)
+        failures = failures + 1 if reconciler.trouble else 0
+        if failures:
             _log.warning("not written", extra={"fields": {"trouble": reconciler.trouble, "failures": failures}})
+
+
+async def _once(reconciler: Reconciler) -> str:
+    """One reconciliation; what stood in its way. Nothing may end the loop: the process would live on and do nothing."""
+    try:
+        await reconciler.judge()
+        if reconciler.leads():
+            await reconciler.write()
+    except Deposed:
+        pass
+    except (ApiError, Unreachable) as error:
+        return str(error)
+    except Exception as error:
+        _log.exception("reconciliation failed")
+        return repr(error)
+    return ""
 
 
 def _patience(failures: int, resync_seconds: float) -> float:

@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.controller import lease, run, store
+from policies.compose import compose
+from proxy.controller import lease, reconcile, run, store
 from proxy.controller.run import Controlling
 from proxy.kube.client import Api
 from tests.kube.api_server import CONFIG_MAPS, EVENTS, LEASES, ApiServer
@@ -292,6 +293,30 @@ async def test_it_is_not_ready_before_the_sources_are_known(server: ApiServer, c
         await until(lambda: running.reconciler.known() is not None)
         async with http.get(running.admin_url + "/readyz") as reply:
             assert reply.status == 200
+
+
+async def test_a_mistake_of_ours_ends_one_reconciliation_and_not_all(
+    server: ApiServer, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("of ours")
+
+    add(server, "brand", GOOD)
+    monkeypatch.setattr(reconcile, "compose", fail)
+    async with control() as running:
+        await until(lambda: "of ours" in running.reconciler.trouble)
+        monkeypatch.setattr(reconcile, "compose", compose)
+        await status(server, "accepted", "True")
+
+
+async def test_a_lease_that_is_not_understood_ends_no_election(server: ApiServer, control: Control) -> None:
+    spec = {"holderIdentity": "", "leaseDurationSeconds": "soon"}
+    server.store.create(LEASES, "studio", {"metadata": {"name": "muxel-controller"}, "spec": spec})
+    async with control() as running:
+        await until(lambda: server.count("get", "leases.coordination.k8s.io") >= 2)
+        assert not running.election.leads()
+        server.store.delete(LEASES, "studio", "muxel-controller", {})
+        await until(running.election.leads)
 
 
 # --------------------------------------------------------------------------------------------------------- two replicas
