@@ -115,6 +115,12 @@ def _controller(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM; MUXEL_TLS_CERT")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key; MUXEL_TLS_KEY")
+    parser.add_argument(
+        "--webhook-configuration",
+        metavar="NAME",
+        help="instead of a certificate: the configuration to tell of one that is made; MUXEL_WEBHOOK_CONFIGURATION",
+    )
+    parser.add_argument("--webhook-host", metavar="NAME", help="that the API server calls by; MUXEL_WEBHOOK_HOST")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="MUXEL_LOG_LEVEL, info")
     parser.set_defaults(verb=_run("proxy.verbs.controller", "controller"))
 

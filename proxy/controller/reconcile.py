@@ -18,13 +18,12 @@ from proxy.controller.admission import BadReview, Known, source_of
 from proxy.controller.events import EventLog, Happening, Told, count_up, event, happenings
 from proxy.controller.settings import ControllerSettings
 from proxy.controller.status import Status
-from proxy.controller.store import EVENTS, Object, Store, Wanted, over, says
+from proxy.controller.store import EVENTS, OURS, Object, Store, Wanted, over, says
 from proxy.kube.resources import CONFIG_MAPS, ApiError, Unreachable
 from proxy.kube.watch import Watch
 
 HASH, SOURCES = "muxel.dev/policy-hash", "muxel.dev/sources"  # annotations of the compiled ConfigMap
 STATUS = "muxel.dev/status"  # a label, by which health checks know the status from other ConfigMaps
-OURS = {"app.kubernetes.io/managed-by": "muxel-controller"}
 
 _log = logging.getLogger("muxel.controller")
 

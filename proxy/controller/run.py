@@ -19,6 +19,7 @@ from policies.compose import COMPOSED, LABEL
 from policies.lexicon import load_lexicon
 from proxy.admin import operators_app
 from proxy.controller.elect import Election
+from proxy.controller.keep import Keeper
 from proxy.controller.metrics import ControllerMetrics
 from proxy.controller.reconcile import Deposed, Reconciler
 from proxy.controller.settings import ControllerSettings
@@ -50,6 +51,7 @@ class Controlling:
     webhook_url: str
     reconciler: Reconciler
     election: Election
+    keeper: Keeper | None = None
 
 
 async def control(settings: ControllerSettings, environ: Mapping[str, str]) -> None:
@@ -89,22 +91,25 @@ async def controlling(
             for one in sorted(set(settings.namespaces or (namespace,)))
         ]
         reconciler = Reconciler(settings, namespace, watches, store, election.leads, load_lexicon().tasks())
-        admin_url, webhook_url = await _ports(settings, reconciler, election, draining, stack)
+        keeper = _keeper(settings, namespace, store, election)
+        admin_url, webhook_url = await _ports(settings, reconciler, election, keeper, draining, stack)
         stack.push_async_callback(election.release)  # after what writes has stopped, before the API is closed
         for name, work in (
             *((f"watch {one.selection.namespace}", one.run()) for one in watches),
             ("election", election.run()),
             ("reconcile", _reconcile(reconciler, changed, settings.resync_seconds)),
+            *((("certificate", keeper.run()),) if keeper else ()),
         ):
             stack.push_async_callback(_cancel, spawn(work, name=name))
         stack.callback(draining.set)
-        yield Controlling(admin_url, webhook_url, reconciler, election)
+        yield Controlling(admin_url, webhook_url, reconciler, election, keeper)
 
 
 async def _ports(
     settings: ControllerSettings,
     reconciler: Reconciler,
     election: Election,
+    keeper: Keeper | None,
     draining: asyncio.Event,
     stack: AsyncExitStack,
 ) -> tuple[str, str]:
@@ -113,9 +118,9 @@ async def _ports(
 
     def readiness() -> dict[str, Any]:
         """A replica that does not lead is as ready as one that does: it answers admission."""
-        listed = reconciler.known() is not None
+        able = reconciler.known() is not None and (keeper is None or keeper.shown is not None)
         return {
-            "ready": listed and not draining.is_set(),
+            "ready": able and not draining.is_set(),
             "draining": draining.is_set(),
             "leading": election.leads(),
             "not_written": reconciler.trouble,
@@ -126,15 +131,25 @@ async def _ports(
     stack.push_async_callback(admin.cleanup)
     if not settings.webhook_listen:
         return url(admin), ""
-    certificate = certificate_of(settings.tls_cert, settings.tls_key)
+    certificate = keeper.context if keeper else certificate_of(settings.tls_cert, settings.tls_key)
     app = create_webhook(reconciler.known, reconciler.compose, metrics)
     webhook = await site(app, settings.webhook_listen, "webhook_listen", _REVIEW_SECONDS, certificate)
     stack.push_async_callback(webhook.cleanup)
-    stop = asyncio.Event()
-    paths = [path for path in (settings.tls_cert, settings.tls_key) if path]
-    following = spawn(watch(paths, lambda: _renew(certificate, settings), stop=stop), name="certificate")
-    stack.push_async_callback(_stop, following, stop)
+    if not keeper:
+        stop = asyncio.Event()
+        paths = [path for path in (settings.tls_cert, settings.tls_key) if path]
+        following = spawn(watch(paths, lambda: _renew(certificate, settings), stop=stop), name="certificate")
+        stack.push_async_callback(_stop, following, stop)
     return url(admin), url(webhook, scheme="https")
+
+
+def _keeper(settings: ControllerSettings, namespace: str, store: Store, election: Election) -> Keeper | None:
+    """Who keeps the webhook's certificate; None where one is given, or no webhook is wanted."""
+    if not settings.webhook_listen or settings.tls_cert:
+        return None
+    return Keeper(
+        store, election.leads, namespace, settings.secret, settings.webhook_configuration, settings.webhook_host
+    )
 
 
 def _renew(certificate: ssl.SSLContext, settings: ControllerSettings) -> None:

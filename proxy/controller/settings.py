@@ -22,6 +22,8 @@ class ControllerSettings:
     webhook_listen: str = ""  # admission, behind TLS; empty: none
     tls_cert: Path | None = None  # certificate chain and key in PEM, read again when they change
     tls_key: Path | None = None
+    webhook_configuration: str = ""  # without a certificate: the configuration to be told of one that is made and kept
+    webhook_host: str = ""  # and the name the API server calls by, SERVICE.NAMESPACE.svc
     resync_seconds: float = 60.0  # between looks at what was written, without a change of the sources
     log_level: str = "info"
     loop: str = "uvloop"  # uvloop | asyncio
@@ -29,9 +31,7 @@ class ControllerSettings:
     def __post_init__(self) -> None:
         address(self.admin_listen, "admin_listen")
         if self.webhook_listen:
-            address(self.webhook_listen, "webhook_listen")
-            if not (self.tls_cert and self.tls_key):
-                raise SettingsError("webhook_listen", "needs tls_cert and tls_key: the API server speaks TLS alone")
+            self._check_certificate()
         if not _NAME.fullmatch(self.name):
             raise SettingsError("name", f"must be the name of a Kubernetes object; got {self.name!r}")
         for name in (*self.namespaces, *filter(None, (self.namespace,))):
@@ -44,6 +44,15 @@ class ControllerSettings:
         if self.loop not in ("uvloop", "asyncio"):
             raise SettingsError("loop", f"must be uvloop or asyncio; got {self.loop!r}")
 
+    def _check_certificate(self) -> None:
+        address(self.webhook_listen, "webhook_listen")
+        given, kept = (self.tls_cert, self.tls_key), (self.webhook_configuration, self.webhook_host)
+        if any(given) == any(kept) or not (all(given) or all(kept)):
+            told = (
+                "needs tls_cert and tls_key, or webhook_configuration and webhook_host: the API server speaks TLS alone"
+            )
+            raise SettingsError("webhook_listen", told)
+
     @property
     def compiled(self) -> str:
         return f"{self.name}-compiled"
@@ -51,6 +60,11 @@ class ControllerSettings:
     @property
     def status(self) -> str:
         return f"{self.name}-status"
+
+    @property
+    def secret(self) -> str:
+        """Of the certificate that it keeps."""
+        return f"{self.name}-webhook"
 
     @property
     def lease(self) -> str:

@@ -14,6 +14,7 @@ from proxy.kube.resources import ApiError, Resource, Unreachable
 
 EVENTS = Resource("", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
+OURS = {"app.kubernetes.io/managed-by": "muxel-controller"}  # labels of all that it writes
 CALL_SECONDS = 20.0
 
 Object = dict[str, Any]
@@ -28,7 +29,7 @@ class Store:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         try:
-            return await self._call("GET", resource.path(namespace, name))
+            return await self.call("GET", resource.path(namespace, name))
         except ApiError as error:
             if error.code == 404:
                 return None
@@ -49,7 +50,7 @@ class Store:
         self, method: str, path: str, body: Mapping[str, Any], what: str, content_type: str = JSON
     ) -> Object:
         try:
-            written = await self._call(method, path, body, content_type)
+            written = await self.call(method, path, body, content_type)
         except (ApiError, Unreachable) as error:
             reason = error.reason if isinstance(error, ApiError) else "Unreachable"
             self.metrics.writes.labels(what, reason).inc()
@@ -57,7 +58,7 @@ class Store:
         self.metrics.writes.labels(what, "ok").inc()
         return written
 
-    async def _call(
+    async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, content_type: str = JSON
     ) -> Object:
         """Sooner given up than a stream, which may be silent for a minute."""

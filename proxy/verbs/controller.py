@@ -30,7 +30,17 @@ def _settings(arguments: argparse.Namespace) -> ControllerSettings:
     """The environment, with flags over it. Raises SettingsError."""
     flags = {
         name: getattr(arguments, name)
-        for name in ("name", "namespace", "admin_listen", "webhook_listen", "tls_cert", "tls_key", "log_level")
+        for name in (
+            "name",
+            "namespace",
+            "admin_listen",
+            "webhook_listen",
+            "tls_cert",
+            "tls_key",
+            "log_level",
+            "webhook_configuration",
+            "webhook_host",
+        )
     }
     flags["namespaces"] = words(arguments.namespaces) if arguments.namespaces else None
     given = {name: value for name, value in flags.items() if value is not None}

@@ -14,6 +14,7 @@ from tests.charts.test_chart import HERE, chart, every, objects, pod_of, values_
 from tests.deploy.manifests import Manifest, quantity, unrestricted
 from tests.kube.rbac import Rule
 from tests.proxy.controller.conftest import rules
+from tests.proxy.controller.test_certificates import CONFIGURATION, HOST, kept
 
 __all__ = ["chart"]
 
@@ -48,10 +49,10 @@ def rights(chart: helm.Chart, values: dict[str, Any]) -> set[Rule]:
             tuple(f"{resource}.{group}" if group else resource for resource in rule["resources"]),
             tuple(rule["verbs"]),
             tuple(rule.get("resourceNames", ())),
-            role["metadata"]["namespace"],
+            role["metadata"].get("namespace", ""),
         )
         for role in every(chart, values)
-        if role["kind"] == "Role"
+        if role["kind"] in ("Role", "ClusterRole")
         for rule in role["rules"]
         for group in rule["apiGroups"]
     }
@@ -67,6 +68,7 @@ def test_its_rights_are_those_that_it_is_tested_with(chart: helm.Chart) -> None:
     values = named(values_of(CASE))
     assert rights(chart, values) == set(rules("brand", "design", "studio"))
     assert rights(chart, named({"controller": {"enabled": True}})) == set(rules("studio"))
+    assert rights(chart, values_of(HERE / "kept.values.yaml")) == {*rules("studio"), *kept()}
 
 
 def test_every_role_is_bound_to_its_service_account_alone(chart: helm.Chart) -> None:
@@ -136,6 +138,20 @@ def test_the_api_server_asks_the_controller_about_labelled_configmaps_alone(char
     assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
 
 
+def test_where_no_certificate_is_given_the_controller_keeps_one(chart: helm.Chart) -> None:
+    rendered = objects(chart, values_of(HERE / "kept.values.yaml"), "controller")
+    settings = settings_of(container_of(rendered))
+    configuration = rendered["ValidatingWebhookConfiguration"]
+    (webhook,) = configuration["webhooks"]
+    assert "caBundle" not in webhook["clientConfig"]  # nothing for Helm and Argo CD to set back
+    assert settings.webhook_configuration == configuration["metadata"]["name"] == CONFIGURATION
+    service = webhook["clientConfig"]["service"]
+    assert settings.webhook_host == f"{service['name']}.{service['namespace']}.svc" == HOST
+    assert "volumes" not in pod_of(rendered["Deployment"])
+    assert rendered["ClusterRoleBinding"]["roleRef"]["name"] == rendered["ClusterRole"]["metadata"]["name"]
+    assert rendered["ClusterRoleBinding"]["subjects"] == rendered["RoleBinding"]["subjects"]
+
+
 def test_a_certificate_of_ones_own_is_mounted_and_its_authority_is_told(chart: helm.Chart) -> None:
     own = {"enabled": True, "existingSecret": "own", "caBundle": "UEVN", "failurePolicy": "Fail"}
     rendered = objects(chart, {"controller": {"enabled": True}, "webhook": own}, "controller")
@@ -180,7 +196,10 @@ def test_its_services_and_policies_reach_its_pods_and_not_the_gateways(chart: he
     ("values", "told"),
     [
         ({"webhook": {"enabled": True, "existingSecret": "own"}}, "webhook.enabled needs controller.enabled"),
-        ({"controller": {"enabled": True}, "webhook": {"enabled": True}}, "needs webhook.certManager.enabled, or"),
+        (
+            {"controller": {"enabled": True}, "webhook": {"enabled": True, "existingSecret": "own"}},
+            "webhook.existingSecret needs webhook.caBundle",
+        ),
     ],
     ids=json.dumps,
 )

@@ -108,3 +108,17 @@ labels:
 {{- define "muxel.webhook.secret" -}}
 {{- default (printf "%s-webhook" (include "muxel.controller.name" . | trunc 55 | trimSuffix "-")) .Values.webhook.existingSecret }}
 {{- end }}
+
+{{- define "muxel.webhook.configuration" -}}
+{{- /* Of the cluster, so the namespace is in its name. */}}
+{{- printf "%s-%s" (include "muxel.controller.name" .) .Release.Namespace | trimSuffix "-" }}
+{{- end }}
+
+{{- define "muxel.webhook.host" -}}
+{{- printf "%s.%s.svc" (include "muxel.controller.name" .) .Release.Namespace }}
+{{- end }}
+
+{{- /* Whether the controller makes and keeps the webhook's certificate itself. */}}
+{{- define "muxel.webhook.kept" -}}
+{{- if and .Values.webhook.enabled (not .Values.webhook.certManager.enabled) (not .Values.webhook.existingSecret) }}true{{ end }}
+{{- end }}
