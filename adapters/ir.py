@@ -125,6 +125,9 @@ class PassThrough(Exception):
 # ------------------------------------------------------------------------------------------------------ the request
 
 RESOLUTIONS = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}  # name -> edge of the square of the same area
+# The same of video, whose names are the lines of a 16:9 picture.
+VIDEO_RESOLUTIONS = {f"{lines}p": lines * 4 // 3 for lines in (360, 480, 540, 720, 768, 1080, 1440, 2160)}
+EDGES = RESOLUTIONS | VIDEO_RESOLUTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ class MediaRequest:
     n: int = 1
     size: tuple[int, int] | None = None  # width, height in pixels
     aspect: tuple[int, int] | None = None  # width : height, when no size was given
-    resolution: str = ""  # "512" | "1K" | "2K" | "4K", when no size was given
+    resolution: str = ""  # a name of RESOLUTIONS, or of VIDEO_RESOLUTIONS, when no size was given
     duration: float | None = None  # seconds of video
     quality: str = ""  # low | medium | high
     seed: int | None = None
@@ -233,13 +236,17 @@ class MediaRequest:
         )
 
     def dimensions(self) -> tuple[int, int] | None:
-        """Width and height: the size asked for, or those of aspect and resolution; None if nothing was asked for."""
+        """Width and height: the size asked for, or those of aspect and resolution; None if nothing was asked for.
+
+        An aspect alone is taken to be of one megapixel, of a video 720p.
+        """
         if self.size:
             return self.size
         if self.aspect is None and not self.resolution:
             return None
         width, height = self.aspect or (1, 1)
-        scale = RESOLUTIONS.get(self.resolution, 1024) / sqrt(width * height)
+        usual = "720p" if self.operation.startswith("video.") else "1K"
+        scale = EDGES.get(self.resolution or usual, 1024) / sqrt(width * height)
         return round(width * scale), round(height * scale)
 
 

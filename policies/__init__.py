@@ -3,8 +3,9 @@
 Pure: no IO beyond reading the YAML files it is pointed at, no clock, no randomness. Of the rest of Muxel it imports
 ``adapters.ir`` alone.
 
-declared   ``schema`` is what users may write; ``load`` turns files into a ``Config`` with every error at
-           file:line:column, by way of ``parse``, ``validate``, ``check``, ``problems`` and ``compile``
+declared   ``schema`` is what users may write, built on ``document``; ``load`` turns files into a ``Config`` with every
+           error at file:line:column, by way of ``parse``, ``validate``, ``check``, ``problems`` and ``compile``
+tested     ``cases`` is what a test of policies may say, ``suites`` finds tests, ``verify`` holds them against decisions
 known      ``catalog`` holds models, deployments and providers, ``price`` what a request costs, ``lexicon`` the words
 chosen     ``classify`` reads what a request is about, ``match`` applies rules, ``screen`` sorts out what cannot serve,
            ``rank`` orders the rest, ``decide`` is the one entry, ``decision`` its record, ``explain`` says why

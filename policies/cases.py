@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from adapters.ir import Operation, Tier
 from policies.decision import Code
-from policies.document import ASPECT, SIZE, Document, Dollars, Glob, Metadata, Name, Seconds, Share
+from policies.document import ASPECT, SIZE, Document, Dollars, Glob, Metadata, Name, Seconds, Share, VideoResolution
 from policies.price import FROM_WORDS
 
 Few = Annotated[int, Field(ge=0, le=1_000)]
@@ -60,7 +60,7 @@ def _outcome(value: object) -> object:
         raise PydanticCustomError("not_routed", message) from None
 
 
-Names = Annotated[tuple[Glob, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[Glob, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
 
 
 # ------------------------------------------------------------------------------------------------------------ a request
@@ -90,7 +90,7 @@ class Request(Document):
     n: int = Field(default=1, ge=1, le=1_000)
     size: str | None = Field(default=None, pattern=SIZE)
     aspect: str | None = Field(default=None, pattern=ASPECT)
-    resolution: Literal["512", "1K", "2K", "4K"] | None = None
+    resolution: Literal["512", "1K", "2K", "4K"] | VideoResolution | None = None
     duration: Seconds | None = None
     quality: Literal["low", "medium", "high"] | None = None
     format: Literal["png", "jpeg", "webp", "svg"] | None = None
@@ -144,7 +144,7 @@ class Expect(Document):
     rule: str | None = Field(default=None, description='the rule that applies, "" for none')
     max_cost_usd: Dollars | None = Field(default=None, description="for the whole request, at the first choice")
     min_cost_usd: Dollars | None = None
-    refused: Annotated[bool | str, BeforeValidator(_refusal)] | None = Field(
+    refused: Annotated[bool | str, BeforeValidator(_refusal, json_schema_input_type=bool | str)] | None = Field(
         default=None, description="by a rule: whether, or with which message"
     )
     rejected: dict[Glob, Code] | None = Field(
@@ -153,7 +153,12 @@ class Expect(Document):
     candidates: tuple[Glob, ...] | None = Field(
         default=None, min_length=1, description="the first ones in the order in which they are tried"
     )
-    not_routed: Annotated[bool | tuple[Glob, ...], BeforeValidator(_outcome)] | None = Field(
+    not_routed: (
+        Annotated[
+            bool | tuple[Glob, ...], BeforeValidator(_outcome, json_schema_input_type=bool | str | tuple[str, ...])
+        ]
+        | None
+    ) = Field(
         default=None, description="true: nothing is eligible; or names, none of which is a candidate, however late"
     )
 
@@ -170,7 +175,7 @@ class Case(Document):
     name: Text
     request: Request
     policy: Name | None = Field(default=None, description="instead of the default one")
-    at: Annotated[datetime, BeforeValidator(_moment)] | None = Field(
+    at: Annotated[datetime, BeforeValidator(_moment, json_schema_input_type=str)] | None = Field(
         default=None, description="when it is; the time of the run where nothing is said"
     )
     health: dict[Glob, Live] = Field(default={}, description="by deployment")

@@ -27,6 +27,7 @@ class Score:
 @dataclass(frozen=True, slots=True)
 class Limits:
     max_images: int = 1
+    min_references: int = 0
     max_references: int = 0
     max_style_references: int = 0
     max_loras: int = 0
@@ -38,18 +39,20 @@ class Limits:
     max_edge: int = 16_384
     max_pixels: int | None = None
     max_aspect: float = 100.0
+    min_seconds: float = 0.0
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One formula. ``table`` is sorted by pixels for unit size and resolution; ``price.price`` reads it."""
+    """One formula. ``table`` is sorted by pixels for units that know sizes; ``price.price`` reads it."""
 
-    unit: str  # image | megapixel | size | resolution | second
+    unit: str  # image | megapixel | size | resolution | second | resolutionSecond
     table: tuple[tuple[str, int, float], ...]  # (name, pixels, usd); for megapixel: first and extra
     reference_megapixel: float = 0.0
     per_reference: float = 0.0
-    default: str = ""
-    seconds: float = 0.0  # for unit second: the length charged where none is asked for
+    default: str = ""  # the resolution charged where none is asked for
+    seconds: float = 0.0  # the length of video charged where none is asked for
     priority: Mapping[str, float] = field(default_factory=dict)  # times the price; what is not listed is once
     estimated: bool = False
     source: str = ""
@@ -133,6 +136,7 @@ class Deployment:
     options: Mapping[str, Any]
     region: str = ""
     loras: tuple[Lora, ...] = ()  # laid over the model in every call
+    unsendable: frozenset[Operation] = frozenset()  # what it does beside its operations, and no wire can ask for yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from adapters.ir import Operation
 from policies import schema
 from policies.compile import deployment_ids
+from policies.lexicon import as_heard
 from policies.parse import Document, Path
 from policies.problems import Problem, did_you_mean, excerpt
 from policies.validate import spell
@@ -21,7 +23,7 @@ ACTIONS = ("use", "require", "prefer", "avoid")
 
 @dataclass(frozen=True, slots=True)
 class WireFacts:
-    """What the provider face of a wire can do, and the option keys a deployment may set for it."""
+    """What the provider face of a wire can send, and the option keys a deployment may set for it."""
 
     operations: frozenset[Operation]
     options: frozenset[str]
@@ -93,6 +95,37 @@ def check_provider(document: Document, provider: schema.Provider, wires: Mapping
         yield unknown(document, ("spec", "wire"), "wire", provider.spec.wire, wires)
 
 
+# -------------------------------------------------------------------------------------------------------------- lexicon
+
+
+def check_lexicon(document: Document, lexicon: schema.TaskLexicon, shipped: Mapping[str, Any]) -> Iterator[Problem]:
+    """``shipped`` is lexicon.yaml: a task there is keeps its group, and says nothing twice."""
+    ignored = frozenset(shipped["ignored"])
+    for task, more in lexicon.spec.tasks.items():
+        path: Path = ("spec", "tasks", task)
+        known = shipped["tasks"].get(task)
+        if known is None and more.group is None:
+            yield document.problem(
+                path, f"{spell(path)} is a new task and needs a group: image, edit or video", key=True
+            )
+        elif known is not None and more.group not in (None, known["group"]):
+            yield document.problem((*path, "group"), f"{spell((*path, 'group'))} must be {known['group']}, as shipped")
+        heard = (
+            {as_heard(phrase, ignored) for listed in known["phrases"].values() for phrase in listed} if known else set()
+        )
+        for weight, listed in document.data["spec"]["tasks"][task]["phrases"].items():
+            for index, phrase in enumerate(listed):
+                where = (*path, "phrases", weight, index)
+                try:
+                    key = as_heard(phrase, ignored)
+                except ValueError as error:
+                    yield document.problem(where, f"{spell(where)} {error}")
+                    continue
+                if key in heard:
+                    yield document.problem(where, f"{spell(where)} {excerpt(phrase)!r} is there already for this task")
+                heard.add(key)
+
+
 # -------------------------------------------------------------------------------------------------------------- models
 
 
@@ -103,7 +136,11 @@ def check_models(
     wires: Mapping[str, WireFacts],
     tasks: frozenset[str] | None,
 ) -> Iterator[Problem]:
-    """``known`` are the names of all providers, valid or not; ``tasks`` those of all tasks. None: any name will do."""
+    """``known`` are the names of all providers, valid or not; ``tasks`` those of all tasks. None: any name will do.
+
+    An operation that no wire can send yet may be listed anywhere; one that some can send, only where the wire can.
+    """
+    sendable = frozenset[Operation]().union(*(facts.operations for facts in wires.values()))
     for entry in entries:
         yield from _check_model(entry, tasks)
         for index, host in enumerate(entry.model.deployments):
@@ -112,7 +149,8 @@ def check_models(
             if known is not None and host.provider not in known:
                 yield unknown(entry.document, (*path, "provider"), "provider", host.provider, known)
             elif (provider := providers.get(host.provider)) and (facts := wires.get(provider.spec.wire)):
-                yield from _check_wire(entry, path, host, provider.spec.wire, facts)
+                yield from _check_options(entry, path, host, provider.spec.wire, facts)
+                yield from _check_operations(entry, path, host, provider.spec.wire, sendable - facts.operations)
 
 
 def _check_model(entry: Entry, tasks: frozenset[str] | None) -> Iterator[Problem]:
@@ -149,7 +187,10 @@ def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iter
         yield from _check_limits(document, (*path, "limits"), host.limits)
     for key, price in (("price", host.price), ("editPrice", host.edit_price)):
         formula = price.formula if price else None
-        if isinstance(formula, schema.PerResolution) and formula.default not in formula.usd:
+        if (
+            isinstance(formula, schema.PerResolution | schema.PerResolutionSecond)
+            and formula.default not in formula.usd
+        ):
             where = (*path, key, "formula", "default")
             yield document.problem(where, f"{spell(where)} {formula.default} has no price in usd")
     if host.latency and host.latency.p95 < host.latency.p50:
@@ -165,23 +206,38 @@ def _check_limits(document: Document, path: Path, limits: schema.Limits) -> Iter
     if limits.min_edge > limits.max_edge:
         where = (*path, "minEdge")
         yield document.problem(where, f"{spell(where)} {limits.min_edge} is above maxEdge {limits.max_edge}")
+    if limits.min_references > limits.max_references:
+        where = (*path, "minReferences")
+        message = f"{spell(where)} {limits.min_references} is above maxReferences {limits.max_references}"
+        yield document.problem(where, message)
+    if limits.max_seconds is not None and limits.min_seconds > limits.max_seconds:
+        where = (*path, "minSeconds")
+        yield document.problem(
+            where, f"{spell(where)} {limits.min_seconds:g} is above maxSeconds {limits.max_seconds:g}"
+        )
 
 
-def _check_wire(entry: Entry, path: Path, host: schema.Deployment, wire: str, facts: WireFacts) -> Iterator[Problem]:
+def _check_options(entry: Entry, path: Path, host: schema.Deployment, wire: str, facts: WireFacts) -> Iterator[Problem]:
     document = entry.document
     for option in host.options:
         if option not in facts.options:
             where = (*path, "options", option)
             hint = did_you_mean(option, facts.options)
             yield document.problem(where, f"{spell(where)} is not an option of wire {wire}{hint}", key=True)
+
+
+def _check_operations(
+    entry: Entry, path: Path, host: schema.Deployment, wire: str, beyond: frozenset[Operation]
+) -> Iterator[Problem]:
+    """``beyond`` are the operations that other wires can send and this one cannot."""
+    document = entry.document
     if host.operations is None:
-        unable = ", ".join(operation for operation in entry.model.operations if operation not in facts.operations)
-        if unable:
+        if unable := ", ".join(operation for operation in entry.model.operations if operation in beyond):
             message = f"wire {wire} cannot do {unable}: list the operations this deployment has"
             yield document.problem(path, f"{spell(path)}: {message}")
         return
     for index, operation in enumerate(host.operations):
-        if operation not in facts.operations:
+        if operation in beyond:
             where = (*path, "operations", index)
             yield document.problem(where, f"{spell(where)}: wire {wire} cannot do {operation}")
 

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
 from math import exp
+from typing import NamedTuple
 
 from adapters.ir import MediaRequest, Tier
 from policies.lexicon import MARKS, UNSPACED, Entry, Group, Lexicon, Node, fold, load_lexicon, split_words
+from policies.weights import score
 
 __all__ = ["Lexicon", "Traits", "classify", "load_lexicon"]
 
@@ -24,6 +26,8 @@ EARLY_WORDS, EARLY_CHARACTERS = 8, 16
 AGAINST = 0.7  # a negated phrase votes against its tasks with this share of its weight
 NEGATION_WORDS, NEGATION_CHARACTERS = 5, 4
 ANNOUNCED_WORDS, ANNOUNCED_CHARACTERS = 6, 24  # after "that says" stands what is to be rendered, which must not vote
+TEXT = "#quoted_text"  # the unit that says that text is to be rendered: so hard a signal that
+HUSHED = 0.25  # the weights speak lower beside it, since it holds where prompts are unlike those they were learned from
 PLAUSIBLE, PLAUSIBLE_TASKS = 0.15, 4
 MENTIONED = 0.05  # below it there is no runner-up
 STRETCHED = 1.2  # longer edge over shorter, from which a picture is tall or wide
@@ -46,23 +50,25 @@ class Traits:
     tier: Tier | None = None  # from words like "draft" or "print-ready", or the caller's quality field
 
 
+class Reading(NamedTuple):
+    """What was found in a request before anything is weighed. The training of the weights reads its prompts so, too."""
+
+    heard: Heard
+    against: Heard  # in the negative prompt
+    features: Mapping[str, str]  # what speaks besides phrases: the name the lexicon gives votes to, and the signal
+    units: Sequence[str]  # what the weights know: words, and characters of unspaced scripts
+    language: str
+
+
 def classify(request: MediaRequest, lexicon: Lexicon) -> Traits:
     """What ``request`` is about. Never raises; of each prompt the first 2,000 characters are read."""
-    group = lexicon.groups[request.operation]
-    text, quoted = _set_quotes_apart(fold(request.prompt[:READ]))
-    words = split_words(text)
-    language = _language(text, words, lexicon.languages)
-    heard = _hear(text, words, group, lexicon)
+    reading = read(request, lexicon)
+    heard, language = reading.heard, reading.language
     tier = QUALITY.get(request.quality) or next((e.tier for e, factor in heard.items() if e.tier and factor > 0), None)
     if implied := lexicon.operations.get(request.operation):
         return Traits(implied, 1.0, "", ((implied, 1.0),), (f"operation:{request.operation}",), language, tier)
 
-    against: Heard = {}
-    if request.negative_prompt:
-        unwanted = fold(request.negative_prompt[:READ])
-        against = dict.fromkeys(_hear(unwanted, split_words(unwanted), group, lexicon), -AGAINST)
-    features = dict(_features(request, quoted, any(e.announces and factor > 0 for e, factor in heard.items())))
-    ranked = _rank(_sum_votes(against | heard if against else heard, features, group), group)
+    ranked = _rank(reading, lexicon.groups[request.operation])
     plausible = [(task, round(share, 4)) for task, share in ranked[:PLAUSIBLE_TASKS] if share >= PLAUSIBLE]
     task, confidence = ranked[0]
     return Traits(
@@ -70,7 +76,7 @@ def classify(request: MediaRequest, lexicon: Lexicon) -> Traits:
         confidence=round(confidence, 4),
         runner_up=ranked[1][0] if len(ranked) > 1 and ranked[1][1] >= MENTIONED else "",
         tasks=tuple(plausible) or ((task, round(confidence, 4)),),
-        signals=tuple([*features.values(), *_signals(heard, against)][:SIGNALS]),
+        signals=tuple([*reading.features.values(), *_signals(heard, reading.against)][:SIGNALS]),
         language=language,
         tier=tier,
     )
@@ -86,7 +92,8 @@ QUOTED = re.compile(
     r"""|(?<=(?<![a-z0-9])')(?:[^'\n]|(?<=[a-z])'(?=[a-z])){1,300}'(?![a-z0-9]))"""
 )
 NAMING = re.compile(r"(?:\b(?:called|named|nicknamed|aka|style of|by|film|movie|song)|名叫|名为|叫做)\s*$")
-STRUCTURED = re.compile(r'"\s*:')  # a prompt written as JSON quotes everything
+STRUCTURED = re.compile(r'"\s*:|[a-z]="')  # a prompt written as JSON or with {fields} quotes everything
+UNITS = re.compile(f"[{UNSPACED.pattern[1:-1]},.;:!?]")  # a mark keeps what stands on its sides from being a pair
 FOREIGN = re.compile("[\u0430-\u044f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")  # any of the scripts below
 SCRIPTS = (
     ("ja", re.compile("[\u3040-\u30ff]")),  # kana; Han alone is taken for Chinese
@@ -96,8 +103,26 @@ SCRIPTS = (
 )
 
 
+def read(request: MediaRequest, lexicon: Lexicon) -> Reading:
+    """What there is in ``request`` to be weighed."""
+    group = lexicon.groups[request.operation]
+    text, quoted = _set_quotes_apart(fold(request.prompt[:READ]))
+    words = split_words(text)
+    heard, units = _hear(text, words, group, lexicon)
+    against: Heard = {}
+    if request.negative_prompt:
+        unwanted = fold(request.negative_prompt[:READ])
+        against = dict.fromkeys(_hear(unwanted, split_words(unwanted), group, lexicon)[0], -AGAINST)
+    announced = any(entry.announces and factor > 0 for entry, factor in heard.items())
+    features = dict(_features(request, quoted, announced))
+    units += [f"#{feature}" for feature in features]  # no word has that sign in it
+    return Reading(heard, against, features, units, _language(text, words, lexicon.languages))
+
+
 def _set_quotes_apart(text: str) -> tuple[str, int]:
     """The text with a bare quotation mark for each quotation, and how many quoted characters are to be rendered."""
+    if text.isascii() and '"' not in text and "'" not in text:
+        return text, 0
     if STRUCTURED.search(text):
         return text, 0
     length = 0
@@ -126,17 +151,26 @@ def _language(text: str, words: Sequence[str], languages: Mapping[str, tuple[str
     return max(told, key=told.count)
 
 
-def _hear(text: str, words: Iterable[str], group: Group, lexicon: Lexicon) -> Heard:
-    """Every phrase of the group that the text has, in the order of their first places, which decide their factors."""
-    heard = _hear_words([*filterfalse(lexicon.ignored.__contains__, words), ""], group, lexicon.negators)
+def _hear(text: str, words: Iterable[str], group: Group, lexicon: Lexicon) -> tuple[Heard, list[str]]:
+    """Every phrase of the group that the text has, in the order of their first places, which decide their factors; and
+    the units of the text the weights read: words, and characters of unspaced scripts, of what is neither negated nor
+    to be rendered."""
+    units = [*filterfalse(lexicon.ignored.__contains__, words), ""]
+    heard, silent = _hear_words(units, group, lexicon.negators)
+    for start, end in reversed(silent):
+        units[start:end] = [""]
     if not text.isascii() and UNSPACED.search(text):
-        _hear_substrings(text, group, lexicon, heard)
-    return heard
+        for start, end in reversed(_hear_substrings(text, group, lexicon, heard)):
+            text = f"{text[:start]} {text[end:]}"
+        units += UNITS.findall(text)
+    return heard, units
 
 
-def _hear_words(words: Sequence[str], group: Group, negators: frozenset[str]) -> Heard:
-    """Phrases of spaced scripts, the longest at each place. The last of ``words`` is empty: no phrase goes on there."""
+def _hear_words(words: Sequence[str], group: Group, negators: frozenset[str]) -> tuple[Heard, list[list[int]]]:
+    """Phrases of spaced scripts, the longest at each place, and from where to where words are negated or to be
+    rendered. The last of ``words`` is empty: no phrase goes on there."""
     heard: Heard = {}
+    silent: list[list[int]] = []
     negated = announced = 0  # up to which place
     after = 0
     for at, node in enumerate(map(group.roots.get, words)):
@@ -146,14 +180,25 @@ def _hear_words(words: Sequence[str], group: Group, negators: frozenset[str]) ->
         if entry is None:
             if words[at] in negators:
                 negated = after + NEGATION_WORDS
+                _silence(silent, at, negated)
             elif not node.next:  # it only steers: the clause is over
                 negated = announced = 0
+                if silent and silent[-1][1] > at:
+                    silent[-1][1] = at
         elif at >= announced:
             if entry not in heard:
                 heard[entry] = -AGAINST if at < negated else EARLY if at < EARLY_WORDS else 1.0
             if entry.announces:
                 announced = after + ANNOUNCED_WORDS
-    return heard
+                _silence(silent, after, announced)
+    return heard, silent
+
+
+def _silence(silent: list[list[int]], start: int, end: int) -> None:
+    if silent and silent[-1][1] >= start:
+        silent[-1][1] = max(silent[-1][1], end)
+    else:
+        silent.append([start, end])
 
 
 def _longest(words: Sequence[str], at: int, node: Node) -> tuple[Entry | None, int]:
@@ -168,8 +213,9 @@ def _longest(words: Sequence[str], at: int, node: Node) -> tuple[Entry | None, i
     return entry, after
 
 
-def _hear_substrings(text: str, group: Group, lexicon: Lexicon, heard: Heard) -> None:
+def _hear_substrings(text: str, group: Group, lexicon: Lexicon, heard: Heard) -> list[tuple[int, int]]:
     """The same for scripts that write no spaces."""
+    silent: list[tuple[int, int]] = []
     after = 0
     for at, character in enumerate(text):
         if at < after or character not in group.substrings:
@@ -177,12 +223,17 @@ def _hear_substrings(text: str, group: Group, lexicon: Lexicon, heard: Heard) ->
         for phrase, entry in group.substrings[character]:
             if text.startswith(phrase, at):
                 after = at + len(phrase)
+                factor = _factor_of_substring(text, at, after, lexicon)
                 if entry not in heard:
-                    heard[entry] = _factor_of_substring(text, at, after, lexicon)
+                    heard[entry] = factor
+                if factor < 0:
+                    silent.append((at, after))
                 if entry.announces:
                     end = CLAUSE_END.search(text, after, after + ANNOUNCED_CHARACTERS)
-                    after = end.start() if end else after + ANNOUNCED_CHARACTERS
+                    start, after = after, end.start() if end else after + ANNOUNCED_CHARACTERS
+                    silent.append((start, after))
                 break
+    return silent
 
 
 def _factor_of_substring(text: str, start: int, end: int, lexicon: Lexicon) -> float:
@@ -210,8 +261,9 @@ def _features(request: MediaRequest, quoted: int, announced: bool) -> Iterator[t
         yield "transparent", "background:transparent"
 
 
-def _sum_votes(heard: Heard, features: Iterable[str], group: Group) -> dict[str, float]:
-    """The votes of every task that something spoke for or against, and of the default one."""
+def odds_of(reading: Reading, group: Group) -> dict[str, float]:
+    """The lexicon's votes, saturated, as log odds: of the default task and every one that was spoken for or against."""
+    heard = reading.against | reading.heard if reading.against else reading.heard
     sums = {group.default: group.prior}
     families: dict[str, float] = {}
     for entry, factor in heard.items():
@@ -221,19 +273,25 @@ def _sum_votes(heard: Heard, features: Iterable[str], group: Group) -> dict[str,
             if factor > 0 or weight > 0:  # "not a cartoon" speaks against cartoons, but for nothing else
                 sums[task] = sums.get(task, 0.0) + weight * factor
     once = [(group.families[family], factor) for family, factor in families.items()]
-    once += [(group.features.get(feature, ()), 1.0) for feature in features]
+    once += [(group.features.get(feature, ()), 1.0) for feature in reading.features]
     for votes, factor in once:
         for task, weight in votes:
             sums[task] = sums.get(task, 0.0) + weight * factor
-    return sums
+    steepness = SATURATION / group.temperature
+    return {task: votes / (SATURATION + abs(votes)) * steepness for task, votes in sums.items()}
 
 
-def _rank(sums: Mapping[str, float], group: Group) -> list[tuple[str, float]]:
-    """Votes, saturated, through a softmax: the tasks spoken of with their probabilities, best first."""
-    powers = {
-        task: exp(SATURATION * votes / (SATURATION + abs(votes)) / group.temperature) for task, votes in sums.items()
-    }
-    total = sum(powers.values()) + len(group.tasks) - len(powers)  # a task nobody spoke of has exp(0)
+def _rank(reading: Reading, group: Group) -> list[tuple[str, float]]:
+    """Votes and learned scores through a softmax: the tasks with their probabilities, best first."""
+    odds = odds_of(reading, group)
+    sharpness = 1.0
+    if group.weights:
+        sharpness = 1 / group.weights.temperature
+        loudness = HUSHED if TEXT in reading.units else 1.0
+        for task, learned in score(group.weights, reading.units).items():
+            odds[task] = odds.get(task, 0.0) + learned * loudness
+    powers = {task: exp(odd * sharpness) for task, odd in odds.items()}
+    total = sum(powers.values()) + len(group.tasks) - len(powers)  # a task nothing speaks of has exp(0)
     return [(task, powers[task] / total) for task in sorted(powers, key=powers.__getitem__, reverse=True)]
 
 

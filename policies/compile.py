@@ -7,7 +7,7 @@ models and the values of ``catalog``.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from adapters.ir import RESOLUTIONS, Auth, Lora
+from adapters.ir import EDGES, Auth, Lora, Operation
 from policies import schema
 from policies.catalog import (
     Catalog,
@@ -25,11 +25,19 @@ PRIOR = (15.0, 45.0)  # seconds, p50 and p95 where the catalog says nothing: a s
 Host = tuple[str, str, str]  # provider, remote id, region
 
 
-def compile_catalog(models: Iterable[schema.Model], providers: Iterable[schema.Provider]) -> Catalog:
-    """The catalog of these models; every provider a deployment names is among ``providers``. Order does not matter."""
+def compile_catalog(
+    models: Iterable[schema.Model],
+    providers: Iterable[schema.Provider],
+    sendable: Mapping[str, frozenset[Operation]],
+) -> Catalog:
+    """The catalog of these models; every provider a deployment names is among ``providers``. Order does not matter.
+
+    ``sendable`` is what each wire can send. What a deployment does beyond that is kept apart, so that it is known and
+    never chosen.
+    """
     hosts = {provider.metadata.name: _provider(provider) for provider in providers}
     deployments = sorted(
-        (deployment for model in models for deployment in _deployments(model, hosts)),
+        (deployment for model in models for deployment in _deployments(model, hosts, sendable)),
         key=lambda deployment: deployment.id,
     )
     by_operation = defaultdict(list)
@@ -86,7 +94,9 @@ def _provider(document: schema.Provider) -> Provider:
     )
 
 
-def _deployments(spec: schema.Model, providers: Mapping[str, Provider]) -> Iterable[Deployment]:
+def _deployments(
+    spec: schema.Model, providers: Mapping[str, Provider], sendable: Mapping[str, frozenset[Operation]]
+) -> Iterable[Deployment]:
     model = Model(
         id=spec.id,
         vendor=spec.vendor,
@@ -98,12 +108,14 @@ def _deployments(spec: schema.Model, providers: Mapping[str, Provider]) -> Itera
     )
     ids = deployment_ids(spec.id, [(host.provider, host.remote, host.region) for host in spec.deployments])
     for name, host in zip(ids, spec.deployments, strict=True):
+        does = model.operations if host.operations is None else frozenset(host.operations)
+        operations = does & sendable[providers[host.provider].wire]
         yield Deployment(
             id=name,
             model=model,
             provider=providers[host.provider],
             remote=host.remote,
-            operations=model.operations if host.operations is None else frozenset(host.operations),
+            operations=operations,
             price=_price(host.price) if host.price else None,
             edit_price=_price(host.edit_price) if host.edit_price else None,
             p50=host.latency.p50 if host.latency else PRIOR[0],
@@ -112,6 +124,7 @@ def _deployments(spec: schema.Model, providers: Mapping[str, Provider]) -> Itera
             options=host.options,
             loras=tuple(Lora(lora.path, lora.scale) for lora in host.loras),
             region=host.region,
+            unsendable=does - operations,
         )
 
 
@@ -128,12 +141,15 @@ def _price(spec: schema.Price) -> Price:
         case schema.PerSize():
             table = [(size, _pixels(size), usd) for size, usd in formula.usd.items()]
         case schema.PerResolution():
-            table = [(name, RESOLUTIONS[name] ** 2, usd) for name, usd in formula.usd.items()]
+            table = [(name, EDGES[name] ** 2, usd) for name, usd in formula.usd.items()]
             default = formula.default
         case schema.PerSecond():
             table = [("second", 0, formula.usd)]
             seconds = formula.default
-    if isinstance(formula, schema.PerSize | schema.PerResolution):
+        case schema.PerResolutionSecond():
+            table = [(name, EDGES[name] ** 2, usd) for name, usd in formula.usd.items()]
+            default, seconds = formula.default, formula.seconds
+    if isinstance(formula, schema.PerSize | schema.PerResolution | schema.PerResolutionSecond):
         table.sort(key=lambda row: (row[1], row[0]))
     return Price(
         unit=formula.unit,

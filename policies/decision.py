@@ -19,7 +19,7 @@ class Code(StrEnum):
     What passes stands last, so that it is told only of deployments that would be tried but for it.
     """
 
-    OPERATION = "operation"  # cannot do this operation
+    OPERATION = "operation"  # does not do this operation, or its wire cannot send it yet
     RETIRED = "retired"
     DENIED = "denied"  # allow / deny / require / avoid of the policy or rule
     NOT_ASKED = "not_asked"  # the caller pinned another model

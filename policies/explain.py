@@ -54,12 +54,11 @@ def no_candidate(rejected: Iterable[Rejection]) -> str:
     A detail is given where a whole group shares it. Deployments of other operations are only news where all are.
     """
     groups = _by_code(rejected)
-    if len(groups) > 1:
-        groups.pop(Code.OPERATION, None)
+    groups = [(code, group) for code, group in groups if code is not Code.OPERATION] or groups
     if not groups:
         return "no deployment is eligible: the catalog is empty"
     counts = []
-    for code, group in sorted(groups.items(), key=lambda item: (-len(item[1]), _CODES[item[0]])):
+    for code, group in sorted(groups, key=lambda item: (-len(item[1]), _CODES[item[0]])):
         alike = all(one.text == group[0].text and one.numbers == group[0].numbers for one in group)
         counts.append(f"{len(group)} {code.value}" + (f" ({group[0].detail})" if alike else ""))
     return "no deployment is eligible: " + ", ".join(counts)
@@ -153,7 +152,7 @@ def _clears(candidate: Candidate, floor: float) -> str:
 
 def _rejected(rejected: Iterable[Rejection]) -> list[str]:
     lines = []
-    for code, group in _by_code(rejected).items():
+    for code, group in _by_code(rejected):
         if code is Code.OPERATION:
             lines.append(f"rejected   {len(group)} operation: {group[0].detail}")
             continue
@@ -164,9 +163,10 @@ def _rejected(rejected: Iterable[Rejection]) -> list[str]:
     return lines
 
 
-def _by_code(rejected: Iterable[Rejection]) -> dict[Code, list[Rejection]]:
-    """In the order of the codes."""
-    groups: dict[Code, list[Rejection]] = {}
+def _by_code(rejected: Iterable[Rejection]) -> list[tuple[Code, list[Rejection]]]:
+    """In the order of the codes. What does not do the operation, and what does but cannot be sent it, stand apart."""
+    groups: dict[tuple[Code, str], list[Rejection]] = {}
     for rejection in rejected:
-        groups.setdefault(rejection.code, []).append(rejection)
-    return {code: groups[code] for code in _CODES if code in groups}
+        apart = rejection.detail if rejection.code is Code.OPERATION else ""
+        groups.setdefault((rejection.code, apart), []).append(rejection)
+    return [(code, group) for (code, _), group in sorted(groups.items(), key=lambda item: _CODES[item[0][0]])]

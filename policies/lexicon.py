@@ -5,19 +5,22 @@ prompt is. ``classify`` reads prompts by it; the proxy loads it once. Must not k
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from adapters.ir import Operation, Tier
+from policies.weights import Weights, keep_tasks, load_weights
 
 GROUPS = ("image", "edit", "video")
 
 Votes = tuple[tuple[str, float], ...]  # task, weight
+Addition = tuple[str, str, tuple[tuple[float, tuple[str, ...]], ...]]  # task, group where it is new, phrases by weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +54,7 @@ class Group:
     substrings: Mapping[str, tuple[tuple[str, Entry], ...]]  # unspaced scripts, by first character, longest first
     families: Mapping[str, Votes]
     features: Mapping[str, Votes]
+    weights: Weights | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +106,37 @@ def split_words(text: str) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- compiling
 
 
+@lru_cache(4)
+def load_lexicon(additions: tuple[Addition, ...] = ()) -> Lexicon:
+    """The lexicon and weights shipped beside this module, and what operators add to them (``TaskLexicon`` documents,
+    checked before). For start-up and reloads: it takes some tenths of a second."""
+    document = shipped_document()
+    tasks = dict(document["tasks"])
+    for task, group, phrases in additions:
+        spec = tasks.get(task, {"group": group, "phrases": {}})
+        tasks[task] = {**spec, "phrases": _joined(spec["phrases"], phrases)}
+    return compile_lexicon({**document, "tasks": tasks}, load_weights())
+
+
 @cache
-def load_lexicon() -> Lexicon:
-    """The lexicon shipped beside this module. For start-up: it takes some tenths of a second."""
+def shipped_document() -> Mapping[str, Any]:
+    """lexicon.yaml as YAML reads it."""
     text = files("policies").joinpath("lexicon.yaml").read_text("utf-8")
-    return compile_lexicon(yaml.load(text, yaml.CSafeLoader))
+    return _mapping(yaml.load(text, yaml.CSafeLoader), "lexicon")
 
 
-def compile_lexicon(document: object) -> Lexicon:
-    """``document`` is what YAML makes of a lexicon file. Raises ValueError naming the field that is wrong."""
+def _joined(
+    phrases: Mapping[float, list[str]], more: Iterable[tuple[float, tuple[str, ...]]]
+) -> Mapping[float, list[str]]:
+    joined = {float(weight): listed for weight, listed in phrases.items()}
+    for weight, listed in more:
+        joined[weight] = [*joined.get(weight, ()), *listed]
+    return joined
+
+
+def compile_lexicon(document: object, weights: Mapping[str, Weights] = MappingProxyType({})) -> Lexicon:
+    """``document`` is what YAML makes of a lexicon file, ``weights`` what was learned for its groups. Raises ValueError
+    naming the field that is wrong."""
     lexicon = _mapping(document, "lexicon")
     tasks = _mapping(lexicon.get("tasks"), "tasks")
     operations = _mapping(lexicon.get("operations", {}), "operations")
@@ -125,7 +151,7 @@ def compile_lexicon(document: object) -> Lexicon:
     ignored = frozenset(_texts(lexicon.get("ignored", []), "ignored"))
     negators = frozenset(_texts(negation.get("words", []), "negation.words"))
     steering = (",", *CLAUSE_ENDS, *negators)
-    groups = {name: _compile_group(name, lexicon, ignored, steering) for name in GROUPS}
+    groups = {name: _compile_group(name, lexicon, ignored, steering, weights.get(name)) for name in GROUPS}
     return Lexicon(
         groups={operation: groups[_group_of(operation)] for operation in Operation},
         operations={Operation(operation): task for operation, task in operations.items()},
@@ -143,7 +169,9 @@ def _group_of(operation: Operation) -> str:
     return "video" if operation.startswith("video.") else "edit"
 
 
-def _compile_group(name: str, lexicon: Mapping[str, Any], ignored: frozenset[str], steering: Iterable[str]) -> Group:
+def _compile_group(
+    name: str, lexicon: Mapping[str, Any], ignored: frozenset[str], steering: Iterable[str], weights: Weights | None
+) -> Group:
     where = f"groups.{name}"
     settings = _mapping(_mapping(lexicon.get("groups"), "groups").get(name), where)
     tasks = tuple(task for task, spec in lexicon["tasks"].items() if _task_group(spec, f"tasks.{task}") == name)
@@ -175,6 +203,7 @@ def _compile_group(name: str, lexicon: Mapping[str, Any], ignored: frozenset[str
             feature: _votes(votes, tasks, lexicon, f"features.{feature}")
             for feature, votes in _mapping(lexicon.get("features", {}), "features").items()
         },
+        weights=keep_tasks(weights, tasks) if weights else None,
     )
 
 
@@ -182,15 +211,24 @@ def _compile_entries(lexicon: Mapping[str, Any], tasks: Sequence[str], ignored: 
     """What one group hears, by the phrase as it is met in a folded text."""
     entries: dict[str, Entry] = {}
     for entry, where in _listed(lexicon, tasks):
-        key = fold(entry.label)
-        if not UNSPACED.search(key):
-            words = split_words(key)
-            if not words or "," in words or words[0] in ignored or words[-1] in ignored:
-                raise ValueError(f"{where}: {entry.label!r} has a mark in it, or an ignored word at an end")
-            key = " ".join(word for word in words if word not in ignored)
+        try:
+            key = as_heard(entry.label, ignored)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         entries[key] = _merge(entries[key], entry, where) if key in entries else entry
     plurals = {f"{key}s": entry for key, entry in entries.items() if key[-1].isascii() and key[-1].isalpha()}
     return plurals | entries
+
+
+def as_heard(phrase: str, ignored: Container[str]) -> str:
+    """The phrase as it is met in a folded text. Raises ValueError for one that never could be."""
+    key = fold(phrase)
+    if UNSPACED.search(key):
+        return key
+    words = split_words(key)
+    if not words or "," in words or words[0] in ignored or words[-1] in ignored:
+        raise ValueError(f"{phrase!r} has a mark in it, or an ignored word at an end")
+    return " ".join(word for word in words if word not in ignored)
 
 
 def _listed(lexicon: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[tuple[Entry, str]]:

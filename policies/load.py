@@ -24,9 +24,19 @@ import orjson
 from policies import schema
 from policies.cases import PolicyTest
 from policies.catalog import Catalog
-from policies.check import Entry, WireFacts, check_models, check_policy, check_provider, check_selectors, names_of
+from policies.check import (
+    Entry,
+    WireFacts,
+    check_lexicon,
+    check_models,
+    check_policy,
+    check_provider,
+    check_selectors,
+    names_of,
+)
 from policies.compile import compile_catalog
 from policies.document import API_VERSION
+from policies.lexicon import Addition, Lexicon, load_lexicon, shipped_document
 from policies.match import Policy, compile_policy
 from policies.parse import Document, Origin, Parsed, parse
 from policies.problems import ConfigError, Problem, did_you_mean, excerpt
@@ -40,7 +50,7 @@ SUFFIXES = (".yaml", ".yml")
 TESTS = (".test.yaml", ".test.yml")  # files of tests alone
 CONFIG_MAP = "ConfigMap"
 
-Spec = schema.RoutingPolicy | schema.ModelCatalog | schema.Provider | PolicyTest
+Spec = schema.RoutingPolicy | schema.ModelCatalog | schema.Provider | schema.TaskLexicon | PolicyTest
 Files = Mapping[str, str | bytes]  # by the name to show in problems
 
 
@@ -52,7 +62,12 @@ class Config:
     policies: Mapping[str, Policy]
     hash: str  # 12 hex digits of the content: the same for the same documents in any files, order or layout
     sources: tuple[str, ...]
+    additions: tuple[Addition, ...] = ()  # to the lexicon
     tests: tuple[Placed, ...] = ()  # in the order of the files; none unless they were asked for
+
+    def lexicon(self) -> Lexicon:
+        """What prompts are classified by. The first call for some additions takes tenths of a second."""
+        return load_lexicon(self.additions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +114,29 @@ def load_documents(
         _read(reading, name, content, shipped=False)
     sources = _overlay(reading)
     entries = _models(reading, sources)
-    _check(reading, sources, entries, wires, tasks)
+    tasks = _check(reading, sources, entries, wires, tasks)
     wanted = _tests(reading, sources, tasks) if tests else ()
     if reading.problems:
         raise ConfigError(reading.problems)
     specs = [source.spec for source in sources]
     return Config(
         catalog=compile_catalog(
-            (entry.model for entry in entries), (spec for spec in specs if isinstance(spec, schema.Provider))
+            (entry.model for entry in entries),
+            (spec for spec in specs if isinstance(spec, schema.Provider)),
+            {name: facts.operations for name, facts in wires.items()},
         ),
         policies={spec.metadata.name: compile_policy(spec) for spec in specs if isinstance(spec, schema.RoutingPolicy)},
         hash=_hash(sources, entries),
         sources=tuple(sorted({source.document.file for source in sources})),
+        additions=tuple(
+            addition for spec in specs if isinstance(spec, schema.TaskLexicon) for addition in _added(spec)
+        ),
         tests=wanted,
     )
+
+
+def _added(lexicon: schema.TaskLexicon) -> Iterable[Addition]:
+    return ((task, more.group or "", tuple(more.phrases.items())) for task, more in lexicon.spec.tasks.items())
 
 
 def _shipped_files() -> dict[str, bytes]:
@@ -279,14 +303,19 @@ def _check(
     entries: Sequence[Entry],
     wires: Mapping[str, WireFacts],
     tasks: frozenset[str] | None,
-) -> None:
+) -> frozenset[str] | None:
+    """The tasks there are, with those that operators add."""
     names = names_of(source.document for source in sources)
+    added = _added_tasks(reading, sources)
+    tasks = None if tasks is None else tasks | added
     providers: dict[str, schema.Provider] = {}
     for source in sources:
         match source.spec:
             case schema.Provider() as provider:
                 providers[source.name] = provider
                 reading.problems.extend(check_provider(source.document, provider, wires))
+            case schema.TaskLexicon() as lexicon:
+                reading.problems.extend(check_lexicon(source.document, lexicon, shipped_document()))
             case schema.RoutingPolicy() as policy:
                 reading.problems.extend(check_policy(source.document, policy, tasks))
                 # A user may well replace the models a shipped rule names; and what was not read may be what is meant.
@@ -294,6 +323,19 @@ def _check(
                     reading.problems.extend(check_selectors(source.document, policy, names))
     known = names.providers if reading.complete else None
     reading.problems.extend(check_models(entries, providers, known, wires, tasks))
+    return tasks
+
+
+def _added_tasks(reading: _Reading, sources: Iterable[_Source]) -> frozenset[str]:
+    """The tasks that operators say something of. Two documents that do are a problem: which one counts?"""
+    places: dict[str, str] = {}
+    for source in sources:
+        for task in source.spec.spec.tasks if isinstance(source.spec, schema.TaskLexicon) else ():
+            path = ("spec", "tasks", task)
+            first = places.setdefault(task, _place(source.document, path))
+            if first != _place(source.document, path):
+                reading.problems.append(source.document.problem(path, f'task "{task}" is already at {first}', key=True))
+    return frozenset(places)
 
 
 def _tests(reading: _Reading, sources: Iterable[_Source], tasks: frozenset[str] | None) -> tuple[Placed, ...]:

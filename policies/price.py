@@ -4,7 +4,7 @@ Called for every candidate of every new request shape, and by the proxy to book 
 IO. What nobody told is unknown, never free.
 """
 
-from adapters.ir import RESOLUTIONS, MediaRequest, Operation
+from adapters.ir import EDGES, MediaRequest, Operation
 from policies.catalog import Deployment, Price
 
 MEGAPIXEL = 1024 * 1024  # providers quote "1 MP" for a 1024x1024 picture
@@ -39,7 +39,7 @@ def pixels(request: MediaRequest) -> int:
     """Pixels of one picture: as asked for, else 1024x1024."""
     if request.size:
         return request.size[0] * request.size[1]
-    return int(RESOLUTIONS.get(request.resolution, 1024) ** 2)
+    return int(EDGES.get(request.resolution, 1024) ** 2)
 
 
 def _picture(formula: Price, request: MediaRequest) -> float:
@@ -53,6 +53,8 @@ def _picture(formula: Price, request: MediaRequest) -> float:
             return _by_resolution(formula, request)
         case "second":
             return formula.table[0][2] * (request.duration or formula.seconds)
+        case "resolutionSecond":
+            return _by_resolution(formula, request) * (request.duration or formula.seconds)
         case _:  # image
             return formula.table[0][2]
 
@@ -71,5 +73,5 @@ def _by_size(formula: Price, request: MediaRequest) -> float:
 
 def _by_resolution(formula: Price, request: MediaRequest) -> float:
     asked = bool(request.size or request.resolution)
-    wanted = pixels(request) if asked else RESOLUTIONS[formula.default] ** 2
+    wanted = pixels(request) if asked else EDGES[formula.default] ** 2
     return next((cost for _, area, cost in formula.table if area * SLACK >= wanted), formula.table[-1][2])

@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 from adapters.ir import Operation, Tier
 from policies.cases import Case, PolicyTest
 from policies.catalog import Cloud, PassThrough
-from policies.document import SIZE, URL, Document, Dollars, Glob, Metadata, Name, Seconds, Share
+from policies.document import SIZE, TASK, URL, Document, Dollars, Glob, Metadata, Name, Seconds, Share, VideoResolution
 
+Phrase = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Objective = Literal["cheapest", "hybrid", "fastest", "best"]
 
 
@@ -60,10 +61,22 @@ class PerSecond(Document):
     default: Seconds = 5.0
 
 
+class PerResolutionSecond(Document):
+    """A price for each second of video by its resolution; without one asked for, ``default`` is charged, and without a
+    length ``seconds``."""
+
+    unit: Literal["resolutionSecond"]
+    usd: dict[VideoResolution, Dollars] = Field(min_length=1)
+    default: VideoResolution = "720p"
+    seconds: Seconds = 5.0
+
+
 class Price(Document):
     """What one call costs. No price block at all means unknown, which is never taken for free."""
 
-    formula: PerImage | PerMegapixel | PerSize | PerResolution | PerSecond = Field(discriminator="unit")
+    formula: PerImage | PerMegapixel | PerSize | PerResolution | PerSecond | PerResolutionSecond = Field(
+        discriminator="unit"
+    )
     per_reference: Dollars = Field(default=0.0, description="added for each reference picture")
     priority: dict[Literal["low", "high"], Dollars] = Field(
         default={}, description="times the price for a request of that priority, where this host sells one: {low: 0.5}"
@@ -97,6 +110,7 @@ class Limits(Document):
     """What a model or a deployment can take. A request beyond a limit makes it ineligible, never silently altered."""
 
     max_images: int = Field(default=1, ge=1, description="pictures one upstream call can make; more are fanned out")
+    min_references: int = Field(default=0, ge=0, description="pictures without which there is nothing to work on")
     max_references: int = Field(default=0, ge=0)
     max_style_references: int = Field(default=0, ge=0, description="pictures of which only the look is taken")
     max_loras: int = Field(default=0, ge=0)
@@ -108,6 +122,8 @@ class Limits(Document):
     max_edge: int = Field(default=16_384, ge=1)
     max_pixels: int | None = Field(default=None, ge=1)
     max_aspect: float = Field(default=100.0, ge=1, description="longest edge over shortest")
+    min_seconds: float = Field(default=0.0, ge=0, description="of video")
+    max_seconds: Seconds | None = None
 
 
 class Lora(Document):
@@ -145,7 +161,9 @@ class Model(Document):
     id: Name
     vendor: str = Field(min_length=1)
     aliases: tuple[str, ...] = Field(default=(), description="other names callers know it by")
-    operations: tuple[Operation, ...] = Field(min_length=1)
+    operations: tuple[Operation, ...] = Field(
+        min_length=1, description="one that no wire can send yet is listed, and asked for once a wire can"
+    )
     limits: Limits = Limits()
     quality: dict[str, Score] = Field(
         default={}, description="by task; 'general' stands in for a task that is not listed"
@@ -422,9 +440,40 @@ class RoutingPolicy(Document):
     spec: PolicySpec = PolicySpec()
 
 
-KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider] | type[PolicyTest]] = {
+# --------------------------------------------------------------------------------------------------------- TaskLexicon
+
+
+class TaskPhrases(Document):
+    """A task of one's own, or more phrases for one that is shipped. Policies and the ``quality`` of models may name it
+    like any other; where a model has no quality for it, its ``general`` one counts."""
+
+    group: Literal["image", "edit", "video"] | None = Field(
+        default=None, description="among which operations' tasks it is; required for a task of one's own"
+    )
+    phrases: dict[Annotated[float, Field(ge=-5, le=5)], tuple[Phrase, ...]] = Field(
+        min_length=1,
+        description="what speaks for it, by weight: 5 names the task outright, 3 says it plainly, 1 hints, below 0 is"
+        " against it. Case, accents and a final s do not matter; the longest phrase at a place wins; each counts once",
+    )
+
+
+class TaskLexiconSpec(Document):
+    tasks: dict[Annotated[str, StringConstraints(pattern=TASK, max_length=63)], TaskPhrases] = Field(min_length=1)
+
+
+class TaskLexicon(Document):
+    """Adds to what the classifier listens for. Several may be in force; each task may stand in one of them."""
+
+    api_version: Literal["muxel.dev/v1alpha1"]
+    kind: Literal["TaskLexicon"]
+    metadata: Metadata
+    spec: TaskLexiconSpec
+
+
+KINDS: dict[str, type[RoutingPolicy] | type[ModelCatalog] | type[Provider] | type[TaskLexicon] | type[PolicyTest]] = {
     "RoutingPolicy": RoutingPolicy,
     "ModelCatalog": ModelCatalog,
     "Provider": Provider,
+    "TaskLexicon": TaskLexicon,
     "PolicyTest": PolicyTest,
 }

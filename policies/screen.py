@@ -6,7 +6,7 @@ long. The caches are bounded and hold pure results. Must not look at health, and
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple, TypeVar
@@ -19,6 +19,8 @@ from policies.price import formula_for, price
 
 ROOM = 256  # results kept in each cache of a screen: about 6 MB in all for 130 deployments
 SCREENS = 8  # pairs of policy and catalog kept: the policies in force, and those a reload has just replaced
+UNABLE = "does not do %s"
+UNSENDABLE = "does %s, but its wire cannot send it yet"
 ROUNDING = 1e-9  # dollars by which a sum of prices may pass a ceiling through rounding alone
 
 Key = TypeVar("Key")
@@ -41,7 +43,7 @@ class Shape(NamedTuple):
     masked: bool
     vector: bool
     transparent: bool
-    prompt_step: int  # how many of the catalog's prompt limits the prompt is beyond
+    prompt_step: int  # how many of the prompt limits for the operation the prompt is beyond
 
 
 class Admission(NamedTuple):
@@ -91,7 +93,7 @@ class Screen:
 
     policy: Policy
     catalog: Catalog
-    prompt_limits: tuple[int, ...]  # all different ones of the catalog, rising
+    prompt_limits: Mapping[Operation, tuple[int, ...]]  # all different ones of those that do it, rising
     unable: dict[Operation, tuple[Rejection, ...]] = field(default_factory=dict)
     bars: dict[tuple[Operation, Admission], tuple[Rejection | None, ...]] = field(default_factory=dict)
     offers: dict[Shape, tuple[_Offer, ...]] = field(default_factory=dict)
@@ -107,10 +109,14 @@ def screen(policy: Policy, catalog: Catalog) -> Screen:
     """The screen of this pair. Found by identity, which is safe: a screen that is kept keeps both alive."""
 
     def build() -> Screen:
-        limits = {most for deployment in catalog.deployments if (most := deployment.limits.max_prompt) is not None}
-        return Screen(policy, catalog, tuple(sorted(limits)))
+        limits = {operation: _prompt_limits(able) for operation, able in catalog.by_operation.items()}
+        return Screen(policy, catalog, limits)
 
     return _kept(_screens, (id(policy), id(catalog)), build, SCREENS)
+
+
+def _prompt_limits(able: Iterable[Deployment]) -> tuple[int, ...]:
+    return tuple(sorted({most for one in able if (most := one.limits.max_prompt) is not None}))
 
 
 def sheet(screen: Screen, request: MediaRequest, terms: Terms) -> Sheet:
@@ -129,7 +135,7 @@ def sheet(screen: Screen, request: MediaRequest, terms: Terms) -> Sheet:
         request.mask is not None,
         request.format == "svg" or request.operation is Operation.VECTORIZE,
         request.background == "transparent",
-        bisect_left(screen.prompt_limits, len(request.prompt)),
+        bisect_left(screen.prompt_limits.get(request.operation, ()), len(request.prompt)),
     )
     return _kept(screen.sheets, (shape, terms), lambda: _join(screen, request, shape, terms))
 
@@ -178,7 +184,9 @@ def _join(screen: Screen, request: MediaRequest, shape: Shape, terms: Terms) -> 
 def _unable(catalog: Catalog, operation: Operation) -> tuple[Rejection, ...]:
     able = {deployment.id for deployment in catalog.by_operation.get(operation, ())}
     return tuple(
-        Rejection(deployment, Code.OPERATION, f"does not do {operation.value}")
+        Rejection(
+            deployment, Code.OPERATION, (UNSENDABLE if operation in deployment.unsendable else UNABLE) % operation
+        )
         for deployment in catalog.deployments
         if deployment.id not in able
     )
@@ -226,7 +234,7 @@ def _offers(able: tuple[Deployment, ...], request: MediaRequest, shape: Shape) -
     size, prompt = request.dimensions(), len(request.prompt)
     offers = []
     for one in able:
-        if unfit := _incapable(one, shape) or _beyond(one, size, prompt):
+        if unfit := _incapable(one, shape) or _beyond(one, size, prompt, shape):
             offers.append(_Offer(unfit, None, False))
         else:
             formula = formula_for(request, one)
@@ -237,6 +245,8 @@ def _offers(able: tuple[Deployment, ...], request: MediaRequest, shape: Shape) -
 def _incapable(deployment: Deployment, shape: Shape) -> Rejection | None:
     limits = deployment.limits
     loras = shape.loras + len(deployment.loras)
+    if shape.references < limits.min_references:
+        return Rejection(deployment, Code.CAPABILITY, "references %d < %d", (shape.references, limits.min_references))
     if shape.references > limits.max_references:
         return _too_many(deployment, "references", shape.references, limits.max_references)
     if shape.style_references > limits.max_style_references:
@@ -256,11 +266,15 @@ def _too_many(deployment: Deployment, what: str, given: int, most: int) -> Rejec
     return Rejection(deployment, Code.CAPABILITY, "%s %d > %d", (what, given, most))
 
 
-def _beyond(deployment: Deployment, size: tuple[int, int] | None, prompt: int) -> Rejection | None:
+def _beyond(deployment: Deployment, size: tuple[int, int] | None, prompt: int, shape: Shape) -> Rejection | None:
     limits = deployment.limits
     if limits.max_prompt is not None and prompt > limits.max_prompt:
         # The length itself is left out: the rejection is kept for every prompt that is too long.
         return Rejection(deployment, Code.LIMIT, "prompt longer than %d characters", (limits.max_prompt,))
+    if shape.duration is not None and shape.duration < limits.min_seconds:
+        return Rejection(deployment, Code.LIMIT, "seconds %g < %g", (shape.duration, limits.min_seconds))
+    if shape.duration is not None and limits.max_seconds is not None and shape.duration > limits.max_seconds:
+        return Rejection(deployment, Code.LIMIT, "seconds %g > %g", (shape.duration, limits.max_seconds))
     if size is None:
         return None
     short, long, area = min(size), max(size), size[0] * size[1]

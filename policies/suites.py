@@ -115,7 +115,7 @@ def _check_names(one: Placed, names: Names) -> Iterator[Problem]:
 def _check_tasks(one: Placed, tasks: frozenset[str]) -> Iterator[Problem]:
     traits = one.case.request.traits
     found: list[tuple[Path, str]] = [
-        (("expect", "task", index), task) for index, task in enumerate(one.case.expect.task or ()) if "*" not in task
+        (("expect", "task", index), task) for index, task in enumerate(one.case.expect.task or ())
     ]
     if traits:
         found.append((("request", "traits", "task"), traits.task))

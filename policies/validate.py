@@ -56,8 +56,9 @@ def spell(path: Path) -> str:
 
 
 def _problem(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Problem:
-    path, keys = _resolve(model, detail["loc"])
-    in_key = detail["loc"][-1:] == ("[key]",)
+    loc = detail["loc"]
+    in_key = loc[-1:] == ("[key]",) and detail["type"] != "extra_forbidden"  # a user may write such a key
+    path, keys = _resolve(model, loc[:-1] if in_key else loc)
     match detail["type"]:
         case "extra_forbidden":
             hint = did_you_mean(str(path[-1]), keys)
@@ -90,6 +91,7 @@ _EXPECTED = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "finite_number": "must be a number",
     "bool_type": "must be true or false",
     "date_type": "must be a date such as 2026-11-20",
@@ -159,8 +161,6 @@ def _resolve(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[Path, 
     keys: Iterable[str] = ()
     for part in loc:
         models = [kind for kind in here if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if part == "[key]" and not models:
-            break
         if len(models) > 1:
             here = tuple(kind for kind in models if str(part) in _tags(kind))
             continue

@@ -34,7 +34,9 @@ def loader(paths: Sequence[Path], tasks: frozenset[str] | None = None) -> Callab
         nonlocal known
         files = snapshot(paths)
         if known is None or known[0] != files:
-            known = files, load_documents(files, WIRE_FACTS, tasks=tasks)
+            config = load_documents(files, WIRE_FACTS, tasks=tasks)
+            config.lexicon()  # compiled here, and not by the first request
+            known = files, config
         return known[1]
 
     return load

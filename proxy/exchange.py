@@ -109,7 +109,7 @@ class Exchange:
         keys = services.keyring.usable(catalog.providers, now)
         session = open_session(request, services.sealer)
         begun = perf_counter_ns()
-        traits = classify(request, services.lexicon)
+        traits = classify(request, self.config.lexicon())
         decision = decide(request, traits, policy, catalog, health, now, credentials=keys, session=session)
         self.decide_us = (perf_counter_ns() - begun) / 1000
         services.metrics.decide_seconds.observe(self.decide_us / 1e6)

@@ -81,8 +81,7 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         raise SettingsError("AIOHTTP_NO_EXTENSIONS", "is set: Muxel relies on the checks of aiohttp's C parser")
     async with AsyncExitStack() as stack:
         keyring = Keyring(environ, settings.credentials)
-        lexicon = load_lexicon()
-        load = loader(settings.policy, lexicon.tasks())
+        load = loader(settings.policy, load_lexicon().tasks())
         config = load()
         sandbox_url = await _sandbox(settings, config, keyring, stack)
         breakers = Breakers(config.policies["default"].resilience.breaker)
@@ -133,7 +132,6 @@ def _services(
     return Services(
         settings=settings,
         state=state,
-        lexicon=load_lexicon(),
         keyring=keyring,
         transport=transport,
         breakers=breakers,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies.classify import Lexicon
 from policies.decide import Candidate
 from proxy.auth import Keyring
 from proxy.breaker import Breakers
@@ -26,7 +25,6 @@ from proxy.transport import Transport
 class Services:
     settings: Settings
     state: State
-    lexicon: Lexicon
     keyring: Keyring
     transport: Transport
     breakers: Breakers

@@ -10,7 +10,8 @@ same keys in camelCase (``policies.cases``). Pure. A line holds what a decision 
                                   ({task: share}), language, tier; never beside a prompt, which is classified anew
     model                         as the caller wrote it
     n, size, aspect, resolution, duration, quality, format, background
-                                  as in a request: "1024x1536", "16:9", "2K", 8 (seconds), "high", "png", "transparent"
+                                  as in a request: "1024x1536", "16:9", "2K" or "720p", 8 (seconds), "high", "png",
+                                  "transparent"
     references, style_references, loras    how many
     mask                          true where there was one
     tier, max_cost, max_latency, pin, policy, session, priority, caller
@@ -40,7 +41,7 @@ from adapters.fields import (
     read_size,
     read_text,
 )
-from adapters.ir import RESOLUTIONS, Ask, InvalidRequest, Lora, Media, MediaRequest, Operation, Tier
+from adapters.ir import EDGES, Ask, InvalidRequest, Lora, Media, MediaRequest, Operation, Tier
 from policies.classify import Traits
 from policies.decision import Session
 from policies.price import FROM_WORDS
@@ -189,7 +190,7 @@ _READERS: Mapping[str, _Reader] = {
     "n": _Reader(_whole(1, MANY)),
     "size": _Reader(lambda row, key: read_size(read_text(row, key), key)),
     "aspect": _Reader(lambda row, key: read_aspect(read_text(row, key), key)),
-    "resolution": _Reader(_choice(*RESOLUTIONS)),
+    "resolution": _Reader(_choice(*EDGES)),
     "duration": _Reader(lambda row, key: _amount(row, key) or None),
     "quality": _Reader(_choice("low", "medium", "high")),
     "format": _Reader(_choice("png", "jpeg", "webp", "svg")),

@@ -33,7 +33,8 @@ def failure(one: Outcome) -> Iterator[str]:
     """Expected and got for everything that does not hold, then what the decision says of itself."""
     for mismatch in one.mismatches:
         yield from _mismatch(mismatch)
-    yield _row("decided", outcome(one.decision))
+    if one.decision.candidates or one.decision.refusal:  # else the reason says it all
+        yield _row("decided", outcome(one.decision))
     yield _row("reason", one.decision.reason)
     yield _row("policy", f"{one.test.policy}; {'; '.join(applied(one)) or 'no rules'}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic.alias_generators import to_camel
 
 from adapters.ir import InvalidRequest
-from policies.classify import Lexicon, classify
+from policies.classify import classify
 from policies.decide import decide
 from policies.decision import Decision
 from policies.load import Config
@@ -40,18 +40,18 @@ class Outcome:
         return self.test.place("name")
 
 
-def run(config: Config, lexicon: Lexicon, now: float, clock: Callable[[], float]) -> tuple[Outcome, ...]:
+def run(config: Config, now: float, clock: Callable[[], float]) -> tuple[Outcome, ...]:
     """The outcomes of ``config.tests``, in their order. ``now``, seconds since the epoch, is for tests that name no
     time; ``clock`` counts seconds from anywhere. Raises ConfigError for requests that cannot be made."""
     problems: list[Problem] = []
-    outcomes = [_run(test, config, lexicon, now, clock, problems) for test in config.tests]
+    outcomes = [_run(test, config, now, clock, problems) for test in config.tests]
     if problems:
         raise ConfigError(problems)
     return tuple(outcome for outcome in outcomes if outcome)
 
 
 def _run(
-    test: Placed, config: Config, lexicon: Lexicon, now: float, clock: Callable[[], float], problems: list[Problem]
+    test: Placed, config: Config, now: float, clock: Callable[[], float], problems: list[Problem]
 ) -> Outcome | None:
     try:
         recorded = _recorded(test)
@@ -62,7 +62,7 @@ def _run(
     moment = case.at.timestamp() if case.at else now
     health = health_of(case, config.catalog)
     begun = clock()
-    traits = recorded.traits or classify(request, lexicon)
+    traits = recorded.traits or classify(request, config.lexicon())
     decision = decide(request, traits, policy, config.catalog, health, moment, session=recorded.session)
     seconds = clock() - begun
     return Outcome(test, verify(case.expect, decision), decision, rule_trace(policy, request, traits), seconds)

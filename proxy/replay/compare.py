@@ -1,8 +1,9 @@
 """Two configurations against each other: every recorded request decided under both, and what is different added up.
 
-Called by ``verbs.diff`` and the benchmark. Each request is classified once, and each kind of request is decided once a
-side. What a request comes to is ``outcome``, how sure a difference is ``paired``. Does no IO and reads no clock, and
-must not look at a prompt but to keep the beginning of an example that was asked for.
+Called by ``verbs.diff`` and the benchmark. Each request is classified once, unless the sides differ in what they listen
+for, and each kind of request is decided once a side. What a request comes to is ``outcome``, how sure a difference is
+``paired``. Does no IO and reads no clock, and must not look at a prompt but to keep the beginning of an example, where
+that was asked for.
 """
 
 from collections import Counter
@@ -10,7 +11,6 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from policies.classify import Lexicon, classify
 from policies.decision import Code, Decision
 from policies.problems import excerpt
 from proxy.replay.measure import KEPT, Tally, count
@@ -102,24 +102,24 @@ class _Pair:
     example: Example | None  # where it moves
 
 
-def compare(
-    traffic: Iterable[Recorded], old: Side, new: Side, lexicon: Lexicon, *, show_prompts: bool = False
-) -> Comparison:
+def compare(traffic: Iterable[Recorded], old: Side, new: Side, *, show_prompts: bool = False) -> Comparison:
     """Decides all of ``traffic`` under both sides. ``show_prompts``: examples may have the beginning of a prompt."""
-    found = Comparison()
+    found, alike = Comparison(), old.lexicon is new.lexicon
     kept: dict[Hashable, tuple[_Pair, str, Lines]] = {}
     for number, recorded in enumerate(traffic, 1):
-        request = recorded.request
-        traits = recorded.traits or classify(request, lexicon)
-        key = old.kind(request, traits), new.kind(request, traits), likeness(recorded, traits)
+        request, before = recorded.request, old.classify(recorded)
+        after = before if alike else new.classify(recorded)
+        key: Hashable = old.kind(request, before), new.kind(request, after), likeness(recorded, before)
+        if after is not before:
+            key = key, likeness(recorded, after)
         known = kept.get(key)
         if known is None:
             if len(kept) >= KEPT:
                 _add(found, kept.values())
                 kept.clear()
-            decisions = old.decide(recorded, traits), new.decide(recorded, traits)
+            decisions = old.decide(recorded, before), new.decide(recorded, after)
             pair = _pair(recorded, *decisions, number, show_prompts)
-            known = kept[key] = pair, traits.task, Lines()
+            known = kept[key] = pair, after.task, Lines()
         known[2].add(recorded.weight)
     _add(found, kept.values())
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from adapters.ir import MediaRequest
 from policies.catalog import Catalog
-from policies.classify import Lexicon, classify
+from policies.classify import Lexicon
 from policies.load import Config
 from policies.price import price
 from proxy.replay.outcome import Outcome, Side, Unserved, likeness, outcome
@@ -148,11 +148,10 @@ class Replay:
 
     def run(self, traffic: Iterable[Recorded]) -> Tally:
         """Words differ and requests hardly do, so each kind of request is decided once, and added up at the end."""
-        tally, side = Tally(), Side(self.config, self.now, self.credentials)
+        tally, side = Tally(), Side(self.config, self.lexicon, self.now, self.credentials)
         kept: dict[Hashable, tuple[Outcome, float | None, Counter[str]]] = {}
         for recorded in traffic:
-            request = recorded.request
-            traits = recorded.traits or classify(request, self.lexicon)
+            request, traits = recorded.request, side.classify(recorded)
             key = side.kind(request, traits), likeness(recorded, traits)
             found = kept.get(key)
             if found is None:

@@ -65,7 +65,7 @@ def explain(arguments: argparse.Namespace) -> int:
     if isinstance(config, int):
         return config
     policy = config.policies["default"]
-    lexicon = load_lexicon()
+    lexicon = config.lexicon()
     begun = time.perf_counter_ns()
     decision = decide(
         request, classify_request(request, lexicon), policy, config.catalog, {}, time.time(), credentials=None
@@ -104,7 +104,7 @@ def models(arguments: argparse.Namespace) -> int:
         print_json({"models": [_model_row(model, deployments[model.id]) for model in ordered]})
         return OK
     table(
-        ("model", "vendor", "quality", "price", "deployments"),
+        ("model", "vendor", "quality", "price", "deployments", "operations"),
         (
             (
                 model.id,
@@ -112,18 +112,21 @@ def models(arguments: argparse.Namespace) -> int:
                 f"{score.score:.2f}" if (score := model.quality_for("general")) else "unknown",
                 " ".join(sorted({_short_price(host.price) for host in deployments[model.id]})),
                 " ".join(host.provider.name for host in deployments[model.id]),
+                _short_operations(model, deployments[model.id]),
             )
             for model in ordered
         ),
     )
+    print("* no wire can send it yet: listed, never chosen")
     return OK
 
 
-def _model_row(model: Model, deployments: Iterable[Deployment]) -> dict[str, Any]:
+def _model_row(model: Model, deployments: Sequence[Deployment]) -> dict[str, Any]:
     return {
         "id": model.id,
         "vendor": model.vendor,
         "operations": sorted(model.operations),
+        "not_yet_sendable": sorted(_unsendable(deployments)),
         "quality": {
             task: {
                 "score": score.score, "p25": score.p25, "source": score.source, "as_of": score.as_of,
@@ -154,6 +157,15 @@ def _price_row(price: Price | None) -> dict[str, Any] | None:
         "source": price.source,
         "as_of": price.as_of,
     }
+
+
+def _unsendable(deployments: Iterable[Deployment]) -> frozenset[Operation]:
+    return frozenset[Operation]().union(*(host.unsendable for host in deployments))
+
+
+def _short_operations(model: Model, deployments: Iterable[Deployment]) -> str:
+    unsendable = _unsendable(deployments)
+    return " ".join(f"{operation}*" if operation in unsendable else operation for operation in sorted(model.operations))
 
 
 def _short_price(price: Price | None) -> str:

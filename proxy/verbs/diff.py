@@ -25,17 +25,11 @@ def diff(arguments: argparse.Namespace) -> int:
     if told := missing(sides):
         return fail(told, USAGE)
     try:
-        lexicon = load_lexicon()
-        old, new = _both(sides, lexicon.tasks())
+        old, new = _both(sides, load_lexicon().tasks())
         asked = source(arguments.traffic)
         now, keys = time.time(), credentials(arguments.providers, old, new)
-        found = compare(
-            watched(asked.traffic),
-            Side(old, now, keys),
-            Side(new, now, keys),
-            lexicon,
-            show_prompts=arguments.show_prompts,
-        )
+        before, after = (Side(config, config.lexicon(), now, keys) for config in (old, new))
+        found = compare(watched(asked.traffic), before, after, show_prompts=arguments.show_prompts)
     except ConfigError as error:
         return refuse(error.problems)
     except TrafficError as error:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from policies.classify import load_lexicon
-from policies.lexicon import Lexicon
 from policies.load import Config, ConfigError, load_documents
 from policies.problems import Problem
 from proxy.configuration import WIRE_FACTS
@@ -26,14 +25,14 @@ def test(arguments: argparse.Namespace) -> int:
     policy: list[Path] = arguments.policy or []
     if told := missing([*arguments.paths, *policy]):
         return fail(told, USAGE)
-    lexicon = load_lexicon()
+    tasks = load_lexicon().tasks()
     outcomes: list[Outcome] = []
     hashes: list[str] = []
     problems: list[Problem] = []
     for paths in configurations(arguments.paths):
         try:
-            config = _config(paths, policy, lexicon)
-            outcomes += run(config, lexicon, time.time(), time.perf_counter)
+            config = _config(paths, policy, tasks)
+            outcomes += run(config, time.time(), time.perf_counter)
             hashes.append(config.hash)
         except ConfigError as error:
             problems += error.problems
@@ -50,11 +49,11 @@ def test(arguments: argparse.Namespace) -> int:
     return OK if not told_once and all(one.passed for one in outcomes) else PROBLEM
 
 
-def _config(paths: Sequence[Path], policy: Sequence[Path], lexicon: Lexicon) -> Config:
+def _config(paths: Sequence[Path], policy: Sequence[Path], tasks: frozenset[str]) -> Config:
     """The configuration of all these paths, with the tests of ``paths`` alone. Raises ConfigError, OSError."""
     files = snapshot(paths, tests=True)
     around = {name: content for name, content in snapshot(policy).items() if name not in files}
-    config = load_documents({**around, **files}, WIRE_FACTS, tasks=lexicon.tasks(), tests=True)
+    config = load_documents({**around, **files}, WIRE_FACTS, tasks=tasks, tests=True)
     return replace(config, tests=tuple(one for one in config.tests if one.file in files))
 
 

@@ -35,11 +35,10 @@ class _Told:
 def replay(arguments: argparse.Namespace) -> int:
     """1 where a chosen model is below the floor it was to clear, or nothing could be served at all."""
     try:
-        lexicon = load_lexicon()
-        config = _config(arguments.policy or [], arguments.prices, lexicon.tasks())
+        config = _config(arguments.policy or [], arguments.prices, load_lexicon().tasks())
         asked = source(arguments.traffic)
         before, baseline = _baseline(arguments.baseline, asked, config)
-        run = Replay(config, lexicon, baseline, time.time(), credentials(arguments.providers, config))
+        run = Replay(config, config.lexicon(), baseline, time.time(), credentials(arguments.providers, config))
         begun = time.perf_counter()
         tally = run.run(watched(asked.traffic))
         prices = f"price book {arguments.prices}" if arguments.prices else "catalog"

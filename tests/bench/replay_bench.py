@@ -29,7 +29,7 @@ def run() -> dict[str, float]:
     read = perf_counter()
     replay.run(traffic)
     replayed = perf_counter()
-    compare(read_traffic(lines), Side(config, NOW), Side(_stricter(config), NOW), lexicon)
+    compare(read_traffic(lines), Side(config, lexicon, NOW), Side(_stricter(config), lexicon, NOW))
     compared = perf_counter()
     scale = 100_000 / REQUESTS
     return {

@@ -32,8 +32,8 @@ spec: {wire: acme, baseUrl: http://vllm:8000, credential: none}
 """
 
 
-def catalog(models: str) -> Catalog:
-    facts = {"acme": WireFacts(frozenset(Operation), frozenset({"steps"}))}
+def catalog(models: str, sendable: frozenset[Operation] = frozenset(Operation)) -> Catalog:
+    facts = {"acme": WireFacts(sendable, frozenset({"steps"}))}
     files = {"a.yaml": HEAD + models, "b.yaml": PROVIDERS, "c.yaml": POLICY}
     return load_documents(files, facts, shipped=False).catalog
 
@@ -97,6 +97,20 @@ def test_a_deployment_without_its_own_terms_has_the_models_and_a_slow_prior() ->
     assert hosted.edit_price is None
 
 
+def test_what_no_wire_can_send_yet_is_kept_apart_and_lights_up_with_the_wire() -> None:
+    both = FULL.replace("[image.generate, image.edit]", "[image.generate, image.edit, video.generate]")
+    hosted, local = catalog(both, frozenset({Operation.GENERATE, Operation.EDIT})).deployments
+    assert hosted.model.operations == {Operation.GENERATE, Operation.EDIT, Operation.VIDEO_GENERATE}
+    assert (hosted.operations, hosted.unsendable) == (
+        {Operation.GENERATE, Operation.EDIT}, {Operation.VIDEO_GENERATE}
+    )  # fmt: skip
+    assert (local.operations, local.unsendable) == ({Operation.GENERATE}, frozenset())
+    assert Operation.VIDEO_GENERATE not in catalog(both, frozenset({Operation.GENERATE, Operation.EDIT})).by_operation
+    lit = catalog(both)
+    assert [one.id for one in lit.by_operation[Operation.VIDEO_GENERATE]] == [hosted.id]
+    assert not any(one.unsendable for one in lit.deployments)
+
+
 def test_a_provider_names_its_key_and_never_holds_it() -> None:
     providers = catalog(FULL).providers
     acme, local = providers["acme"], providers["local"]
@@ -123,6 +137,15 @@ def test_a_provider_names_its_key_and_never_holds_it() -> None:
             Price("resolution", (("512", 512**2, 1.0), ("4K", 4096**2, 3.0)), default="512"),
         ),
         ("{unit: second, usd: 2, default: 8}", Price("second", (("second", 0, 2.0),), seconds=8.0)),
+        (
+            "{unit: resolutionSecond, usd: {1080p: 2, 720p: 1}, default: 1080p, seconds: 8}",
+            Price(
+                "resolutionSecond",
+                (("720p", 1280 * 720, 1.0), ("1080p", 1920 * 1080, 2.0)),
+                default="1080p",
+                seconds=8.0,
+            ),
+        ),
     ],
 )
 def test_a_price_table_is_sorted_by_pixels(formula: str, price: Price) -> None:

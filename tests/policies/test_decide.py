@@ -20,6 +20,7 @@ from policies import schema
 from policies.catalog import Catalog, Deployment, Limits
 from policies.classify import Traits
 from policies.decide import Code, Decision, Health, Session, decide
+from policies.explain import explain
 from policies.match import Policy
 from policies.session import resume
 from tests.policies.catalogs import catalog, deployment, model, policy, studio, traits
@@ -176,22 +177,62 @@ def test_of_two_faults_the_earlier_in_the_order_is_told(first: Code, then: Code)
         ({"aspect": (16, 1)}, Code.LIMIT, "edge 4096 > 2048"),
         ({"aspect": (16, 9), "resolution": "4K"}, Code.LIMIT, "edge 5461 > 2048"),
         ({"resolution": "2K"}, Code.LIMIT, "pixels 4194304 > 3000000"),
+        ({"resolution": "2160p"}, Code.LIMIT, "edge 2880 > 2048"),
+        ({"aspect": (16, 9), "resolution": "1440p"}, Code.LIMIT, "edge 2560 > 2048"),
+        ({"duration": 2.0}, Code.LIMIT, "seconds 2 < 2.5"),
+        ({"duration": 10.5}, Code.LIMIT, "seconds 10.5 > 10"),
     ],
 )
 def test_what_a_deployment_cannot_take_is_told_with_the_numbers(
     fields: dict[str, Any], code: Code, detail: str
 ) -> None:
-    limits = Limits(max_references=1, max_prompt=100, max_edge=2048, min_edge=256, max_pixels=3_000_000, max_aspect=3)
+    limits = Limits(
+        max_references=1, max_prompt=100, max_edge=2048, min_edge=256, max_pixels=3_000_000, max_aspect=3,
+        min_seconds=2.5, max_seconds=10,
+    )  # fmt: skip
     among = catalog(deployment(model("one", {"portrait": 0.6}), "alpha", 0.03, limits=limits))
     (rejection,) = choose(replace(WORDS, **fields), policy(), among).rejected
     assert (rejection.code, rejection.detail) == (code, detail)
 
 
 def test_a_size_at_the_limit_and_a_price_at_the_ceiling_are_within_them() -> None:
-    limits = Limits(max_prompt=100, max_edge=2048, min_edge=256, max_pixels=2048 * 1024, max_aspect=2)
+    limits = Limits(
+        max_prompt=100, max_edge=2048, min_edge=256, max_pixels=2048 * 1024, max_aspect=2, min_seconds=5, max_seconds=5
+    )
     among = catalog(deployment(model("one", {"portrait": 0.35}), "alpha", 0.1, limits=limits))
-    request = replace(WORDS, prompt="x" * 100, size=(2048, 1024), n=3, ask=Ask(max_cost=0.3, max_latency=5.0))
+    ask = Ask(max_cost=0.3, max_latency=5.0)
+    request = replace(WORDS, prompt="x" * 100, size=(2048, 1024), duration=5.0, n=3, ask=ask)
     assert ids(choose(request, policy(), among)) == ["one@alpha"]
+
+
+def test_what_works_on_a_picture_is_not_sent_words_alone() -> None:
+    limits = Limits(min_references=1, max_references=2)
+    among = catalog(deployment(model("one", {"portrait": 0.6}), "alpha", 0.03, limits=limits))
+    (rejection,) = choose(WORDS, policy(), among).rejected
+    assert (rejection.code, rejection.detail) == (Code.CAPABILITY, "references 0 < 1")
+    assert ids(choose(replace(WORDS, references=(PICTURE,)), policy(), among)) == ["one@alpha"]
+
+
+def test_what_a_wire_cannot_send_yet_is_told_from_what_is_not_done() -> None:
+    film = replace(
+        deployment(model("film", {"portrait": 0.6}, operations=[Operation.VIDEO_GENERATE]), "alpha", 0.03),
+        operations=frozenset(),
+        unsendable=frozenset({Operation.VIDEO_GENERATE}),
+    )
+    among = catalog(film, deployment(model("still", {"portrait": 0.6}), "beta", 0.03))
+    decision = choose(replace(WORDS, operation=Operation.VIDEO_GENERATE), policy(), among)
+    assert decision.candidates == ()
+    assert {one.deployment.id: (one.code, one.detail) for one in decision.rejected} == {
+        "film@alpha": (Code.OPERATION, "does video.generate, but its wire cannot send it yet"),
+        "still@beta": (Code.OPERATION, "does not do video.generate"),
+    }
+    assert codes(choose(WORDS, policy(), among))["film@alpha"] is Code.OPERATION
+    assert explain(decision)[3:] == (
+        "chosen     none: no deployment is eligible: 1 operation (does video.generate, but its wire cannot send it"
+        " yet), 1 operation (does not do video.generate)",
+        "rejected   1 operation: does video.generate, but its wire cannot send it yet",
+        "rejected   1 operation: does not do video.generate",
+    )
 
 
 def test_a_model_serves_until_the_day_it_retires() -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.ir import Operation
+from adapters.ir import MediaRequest, Operation
 from adapters.registry import WIRES as REGISTERED
+from policies.classify import classify
 from policies.load import Config, ConfigError, Problem, WireFacts, load_documents
 
 HERE = Path(__file__).parent
@@ -20,12 +21,14 @@ BASE = (HERE / "base.yaml").read_text()
 WIRES = {
     "bfl": WireFacts(frozenset({Operation.GENERATE, Operation.EDIT}), frozenset({"safety_tolerance", "max_edge"})),
     "openai_images": WireFacts(frozenset({Operation.GENERATE}), frozenset({"quality"})),
+    "stability": WireFacts(frozenset({Operation.UPSCALE, Operation.VECTORIZE}), frozenset()),
 }
 TASKS = frozenset({"portrait", "landscape", "logo_vector"})
 
 
 def read(files: Mapping[str, str | bytes], *, base: bool = True, shipped: bool = False) -> Config:
-    return load_documents({**({"base.yaml": BASE} if base else {}), **files}, WIRES, shipped=shipped, tasks=TASKS)
+    own = {**({"base.yaml": BASE} if base else {}), **files}
+    return load_documents(own, WIRES, shipped=shipped, tasks=TASKS, tests=True)
 
 
 def problems(files: Mapping[str, str | bytes], *, base: bool = True) -> list[str]:
@@ -48,7 +51,7 @@ def test_every_mistake_is_told_at_once_and_where_it_is(case: Path, request: pyte
 
 def test_a_key_pasted_into_the_wrong_field_is_never_repeated() -> None:
     told = (HERE / "errors" / "unions.txt").read_text()
-    assert "unions.yaml:36:60: spec.credential must be" in told
+    assert "unions.yaml:39:60: spec.credential must be" in told
     assert "sk-" not in told
 
 
@@ -258,6 +261,30 @@ def test_an_anchor_may_be_used_again() -> None:
     assert rules[1].avoid is not None
 
 
+def test_an_operation_that_no_wire_can_send_may_be_listed_and_one_that_some_can_must_be_sendable_there() -> None:
+    model = """
+apiVersion: muxel.dev/v1alpha1
+kind: ModelCatalog
+metadata: {name: films}
+spec:
+  models:
+    - id: film-1
+      vendor: Acme
+      operations: [video.generate%s]
+      deployments:
+        - {provider: bfl, remote: film-1}
+        - {provider: bfl, remote: film-2, operations: [video.generate%s]}
+"""
+    films = read({"films.yaml": model % ("", "")}).catalog
+    assert [one.operations for one in films.deployments if one.model.id == "film-1"] == [frozenset()] * 2
+    told = problems({"films.yaml": model % (", image.upscale", ", image.upscale")})
+    assert told == [
+        "films.yaml:11:11: spec.models[0].deployments[0]: wire bfl cannot do image.upscale:"
+        " list the operations this deployment has",
+        "films.yaml:12:72: spec.models[0].deployments[1].operations[1]: wire bfl cannot do image.upscale",
+    ]
+
+
 # -------------------------------------------------------------------------------------------------------- the shipped
 
 
@@ -272,3 +299,47 @@ def test_the_shipped_documents_pass_where_a_users_would() -> None:
     folder = HERE.parents[1] / "policies"
     files = {str(file): file.read_bytes() for file in (*folder.glob("defaults/*.yaml"), *folder.glob("models/*.yaml"))}
     assert load_documents(files, facts, shipped=False).hash == shipped.hash
+
+
+TATTOOS = """
+apiVersion: muxel.dev/v1alpha1
+kind: TaskLexicon
+metadata: {name: studio}
+spec:
+  tasks:
+    tattoo:
+      group: image
+      phrases:
+        4: [tattoo flash, Tätowierung, 纹身]
+        2: [blackwork]
+    logo:
+      phrases: {5: [house mark]}
+"""
+
+
+def test_an_operator_adds_a_task_and_phrases_in_yaml_alone() -> None:
+    lexicon = read({"tattoos.yaml": TATTOOS}).lexicon()
+    prompts = {
+        "a page of tattoo flash, blackwork swallows": "tattoo",
+        "Tätowierung mit Rosen": "tattoo",
+        "龙的纹身": "tattoo",
+        "a house mark for our bakery": "logo",
+        "infographic about the water cycle": "infographic",
+    }
+    told = {prompt: classify(MediaRequest(Operation.GENERATE, prompt=prompt), lexicon).task for prompt in prompts}
+    assert told == prompts
+
+
+def test_a_task_of_ones_own_may_be_named_by_policies_and_models() -> None:
+    policy = """
+apiVersion: muxel.dev/v1alpha1
+kind: RoutingPolicy
+metadata: {name: studio}
+spec: {rules: [{name: ink, match: {task: [tattoo]}, tier: premium}]}
+"""
+    alone, both = (
+        read({"policy.yaml": policy.replace("tattoo]", "logo_vector]")}),
+        read({"t.yaml": TATTOOS, "p.yaml": policy}),
+    )
+    assert both.policies["studio"].rules[0].name == "ink"
+    assert both.hash != alone.hash

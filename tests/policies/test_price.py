@@ -17,6 +17,12 @@ SIZES = Price("size", (("1024x1024", 1_048_576, 0.04), ("1024x1536", 1_572_864, 
 CLASSES = Price("resolution", (("1K", 1024**2, 0.1), ("2K", 2048**2, 0.13), ("4K", 4096**2, 0.24)), default="2K")
 REFERENCED = Price("image", (("image", 0, 0.04),), per_reference=0.01)
 SECONDS = Price("second", (("second", 0, 0.1),), seconds=5.0)
+SHARPNESS = Price(
+    "resolutionSecond",
+    (("480p", 640**2, 0.05), ("720p", 960**2, 0.1), ("1080p", 1440**2, 0.2)),
+    default="720p",
+    seconds=8.0,
+)
 FREE = Price("image", (("image", 0, 0.0),))
 
 PICTURE = Media(url="https://example.com/a.png")
@@ -80,6 +86,18 @@ def ask(operation: Operation = Operation.GENERATE, references: int = 0, **fields
         (REFERENCED, ask(references=3), 0.07),
         (SECONDS, ask(Operation.VIDEO_GENERATE), 0.5),
         (SECONDS, ask(Operation.VIDEO_GENERATE, duration=8.0, n=2), 1.6),
+        (SECONDS, ask(Operation.VIDEO_GENERATE, resolution="1080p"), 0.5),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE), 0.8),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, duration=4.0), 0.4),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, resolution="1080p", duration=5.0, n=2), 2.0),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, resolution="480p"), 0.4),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, resolution="360p"), 0.4),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, resolution="540p"), 0.8),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, resolution="2160p"), 1.6),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, size=(1280, 720)), 0.8),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, size=(720, 1280)), 0.8),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, size=(1920, 1080)), 1.6),
+        (SHARPNESS, ask(Operation.VIDEO_GENERATE, aspect=(9, 16)), 0.8),
     ],
 )
 def test_a_formula_gives_what_the_provider_charges(formula: Price, request_: MediaRequest, usd: float) -> None:

@@ -23,14 +23,26 @@ from policies.price import price
 NOW = datetime(2026, 12, 2, tzinfo=UTC).timestamp()  # when the models known to retire have done so
 SPREAD = {False: 40, True: 60}  # Elo, by whether the score is estimated
 ELO = re.compile(
-    r"Artificial Analysis (text-to-image|image editing), (.+?)(, of .+)?: Elo (\d+) \+-(\d+) against (\d+)"
+    r"Artificial Analysis (text-to-image|image editing|text-to-video|image-to-video), (.+?)(, of .+)?:"
+    r" Elo (\d+) \+-(\d+) against (\d+)"
 )
+# Each arena's board: the table of it in the README, and the task there that is the whole board.
+BOARDS = {
+    "text-to-image": "text to image", "image editing": "image editing",
+    "text-to-video": "text to video", "image-to-video": "image to video",
+}  # fmt: skip
+OVERALL = {
+    "text-to-image": "general", "image editing": "upscale",
+    "text-to-video": "general_video", "image-to-video": "general_video",
+}  # fmt: skip
 UNCOMPARED = re.compile(r"No public comparison; .+: (-?\d+) Elo over the reference")
+README_TABLE = re.compile(r"^### (.+)\n\n\| task \| category \| reference \|\n(?:\|.+\n)+", re.MULTILINE)
 README_ROW = re.compile(r"^\| (\w+) \| (.+?)( \(transferred\))? \| (\d+) \|$", re.MULTILINE)
 # Listed without a price, for those who name them.
 UNPRICED = {"gpt-image-2.6-flare", "gpt-image-2.6-sunburst", "flux-outpainting", "flux-deblur"}
 SELF_HOSTED = {"vllm", "a1111", "comfyui"}
 EDITS = {Operation.EDIT, Operation.INPAINT}
+VIDEOS = {Operation.VIDEO_GENERATE, Operation.VIDEO_FROM_IMAGE}
 ON_IMAGES = [operation for operation in Operation if operation.value.startswith("image.")]
 PICTURE = Media(data=b"picture", mime="image/png")
 
@@ -46,6 +58,8 @@ SHUTDOWNS = {
     "imagen-4.0-ultra-generate-001": date(2026, 8, 17),
     "imagen-4.0-fast-generate-001": date(2026, 8, 17),
     "grok-imagine-image-quality": date(2026, 11, 2),
+    "sora-2": date(2026, 9, 24),
+    "sora-2-pro": date(2026, 9, 24),
 }
 
 
@@ -59,7 +73,7 @@ FACTS = {
 @pytest.fixture(scope="module")
 def shipped() -> Config:
     """Loading checks every option, operation, provider and task name already, and fails with their places."""
-    return load_documents({}, FACTS, tasks=tasks_of("image") | tasks_of("edit"))
+    return load_documents({}, FACTS, tasks=tasks_of("image", "edit", "video"))
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +82,9 @@ def catalog(shipped: Config) -> Catalog:
 
 
 @cache
-def tasks_of(group: str) -> frozenset[str]:
+def tasks_of(*groups: str) -> frozenset[str]:
     lexicon = yaml.safe_load(files("policies").joinpath("lexicon.yaml").read_text())
-    return frozenset(task for task, spec in lexicon["tasks"].items() if spec["group"] == group)
+    return frozenset(task for task, spec in lexicon["tasks"].items() if spec["group"] in groups)
 
 
 def scores(catalog: Catalog) -> list[tuple[str, Score]]:
@@ -174,21 +188,40 @@ def test_what_nobody_compared_is_set_at_one_of_the_readmes_levels_and_by_one_sco
 
 def test_scores_use_the_categories_and_references_of_the_readme(catalog: Catalog) -> None:
     text = files("policies").joinpath("models", "README.md").read_text()
-    rows = {task: (category, bool(moved), int(elo)) for task, category, moved, elo in README_ROW.findall(text)}
-    assert set(rows) == tasks_of("image") | tasks_of("edit")
+    rows = {
+        table[1].lower(): {
+            task: (category, bool(moved), int(elo)) for task, category, moved, elo in README_ROW.findall(table[0])
+        }
+        for table in README_TABLE.finditer(text)
+    }
+    images, edits, videos, animations = BOARDS
+    assert {board: set(rows[BOARDS[board]]) for board in BOARDS} == {
+        images: tasks_of("image"), edits: tasks_of("edit"), videos: tasks_of("video"), animations: tasks_of("video")
+    }  # fmt: skip
     for model in catalog.models.values():
         if is_assumed(model):
             continue
         for task, score in model.quality.items():
             cited = ELO.fullmatch(score.source)
             assert cited
-            category, transferred, reference = rows[task]
-            if (cited[1] == "image editing" and task == "general") or cited[2] != category:
-                assert task in ("general", "logo"), f"{model.id} {task}: {score.source}"
+            assert cited[1] == _board(model, task), f"{model.id} {task}: {score.source}"
+            category, transferred, reference = rows[BOARDS[cited[1]]][OVERALL[cited[1]] if task == "general" else task]
+            if cited[2] != category:
+                assert task == "logo", f"{model.id} {task}: {score.source}"
                 continue
+            transferred &= task != "general"
             assert int(cited[6]) == reference, f"{model.id} {task}"
             assert score.estimated == (transferred or bool(cited[3])), f"{model.id} {task}"
             assert (score.votes is None) == score.estimated, f"{model.id} {task}"
+
+
+def _board(model: Model, task: str) -> str:
+    """The one that a model's score for a task has to come from."""
+    images, edits, videos, animations = BOARDS
+    if model.operations & VIDEOS:
+        return videos if Operation.VIDEO_GENERATE in model.operations else animations
+    draws = Operation.GENERATE in model.operations
+    return images if task in tasks_of("image") and (draws or task != "general") else edits
 
 
 def test_a_model_is_scored_for_everything_it_does_or_not_at_all(catalog: Catalog) -> None:
@@ -200,6 +233,8 @@ def test_a_model_is_scored_for_everything_it_does_or_not_at_all(catalog: Catalog
             wanted |= tasks_of("image")
         if model.operations & EDITS:
             wanted |= tasks_of("edit")
+        if model.operations & VIDEOS:
+            wanted |= tasks_of("video")
         assert set(model.quality) == wanted, model.id
 
 
@@ -341,7 +376,7 @@ def test_every_provider_has_a_key_of_its_own_in_a_file_of_its_name_or_a_variable
 def test_the_readmes_example_of_azure_and_vertex_loads() -> None:
     text = files("policies").joinpath("models", "README.md").read_text()
     (example,) = re.findall(r"```yaml\n(.+?)```", text, re.DOTALL)
-    catalog = load_documents({"own.yaml": example}, FACTS, tasks=tasks_of("image") | tasks_of("edit")).catalog
+    catalog = load_documents({"own.yaml": example}, FACTS, tasks=tasks_of("image", "edit", "video")).catalog
     for name, provider in (("azure-gpt-image-2-medium", "azure-openai"), ("vertex-gemini-3.1-flash-image", "vertex")):
         assert [one.provider.name for one in catalog.by_name[name]] == [provider]
 

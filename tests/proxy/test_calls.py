@@ -14,7 +14,6 @@ from adapters.ir import Cause, Done, Failed, Lora, Media, MediaRequest, Operatio
 from adapters.replicate import provider as replicate
 from policies.catalog import Credential, Deployment, Limits, Model, Price, Provider
 from policies.decision import Candidate
-from policies.lexicon import Lexicon
 from policies.load import Config
 from policies.match import Breaker
 from proxy import attempts, calls, transport
@@ -55,7 +54,6 @@ async def services() -> AsyncIterator[Services]:
     services = Services(
         settings=Settings(),
         state=State(never),
-        lexicon=Lexicon.__new__(Lexicon),  # nothing here is classified
         keyring=Keyring({"KEY": "secret"}, None),
         transport=Transport(),
         breakers=breakers,

@@ -184,6 +184,11 @@ def test_bad_usage_is_status_2_and_names_what_is_wrong(run: Run, command: str, n
         ("MUXEL_DRAIN_SECONDS", "-1"),
         ("MUXEL_DRAIN_SECONDS", "nan"),
         ("MUXEL_LOOP", "trio"),
+        ("MUXEL_RECORD_PROMPTS", "salt"),
+        ("MUXEL_RECORD_SHARE", "most"),
+        ("MUXEL_RECORD_SHARE", "1.5"),
+        ("MUXEL_RECORD_SHARE", "nan"),
+        ("MUXEL_RECORD_MAX_BYTES", "0"),
     ],
 )
 def test_serve_names_the_variable_that_cannot_be_used(
@@ -378,6 +383,10 @@ def test_models_as_json_is_the_catalog_in_force(run: Run, tmp_path: Path) -> Non
             assert {"provider", "remote", "wire"} <= deployment.keys()
             assert deployment["wire"] in WIRES
             assert deployment["price"] is None or (deployment["price"]["source"] and deployment["price"]["as_of"])
+    assert rows["house-style"]["not_yet_sendable"] == []
+    assert (
+        rows["veo-3.1"]["operations"] == rows["veo-3.1"]["not_yet_sendable"] == ["video.from_image", "video.generate"]
+    )
     assert rows["house-style"]["deployments"] == [
         {"provider": "vllm", "remote": "house/style", "wire": "openai_images", "price": None}
     ]
@@ -395,8 +404,22 @@ def test_wires_as_json_says_what_each_face_can_do(run: Run) -> None:
     assert "jobs are polled" in rows["replicate"]["features"]
 
 
+def test_models_marks_what_no_wire_can_send_yet(run: Run) -> None:
+    lines = {line.split()[0]: line for line in run("models").out.splitlines()}
+    assert lines["veo-3.1"].endswith("  video.from_image* video.generate*")
+    assert lines["tripo-h3.1"].endswith("  model3d.generate*")
+    assert lines["seedream-4"].endswith("  image.edit image.generate")
+    assert lines["*"] == "* no wire can send it yet: listed, never chosen"
+
+
+def test_explain_says_plainly_that_no_wire_can_send_a_video_yet(run: Run) -> None:
+    ended = run("explain", "x", "--op", "video.generate")
+    assert ended.status == 1
+    assert re.search(r"^chosen +none: .*does video.generate, but its wire cannot send it yet", ended.out, re.MULTILINE)
+
+
 TABLES = [
-    ("models", len(load_config(()).catalog.models)),
+    ("models", len(load_config(()).catalog.models) + 1),  # and the meaning of its mark
     ("wires", len(WIRES) + 2),  # and the meaning of its marks
     ("wires --markdown", len(WIRES) + 1),
 ]
@@ -498,6 +521,9 @@ def test_verbs_that_need_no_network_import_none_of_it(tmp_path: Path) -> None:
         ["models", "--json"],
         ["explain", "a fox"],
         ["check", "policies/defaults"],
+        ["test", "policies/defaults"],
+        ["replay", "--traffic", "creator"],
+        ["diff", "policies/defaults", "policies/defaults", "--traffic", "creator"],
     ]
     script = [sys.executable, "-c", LEAN, json.dumps(commands), json.dumps(sorted(HEAVY))]
     ended = subprocess.run(script, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=SOON)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from adapters.ir import Ask, MediaRequest, Operation, Tier
 from policies.catalog import Limits
 from policies.classify import Traits, load_lexicon
-from policies.decide import decide
+from policies.decide import Session, decide
 from policies.load import Config
 from policies.match import Policy
 from proxy.cli import main
@@ -75,6 +75,7 @@ FULL = {
     "n": 3,
     "size": "1024x1536",
     "resolution": "2K",
+    "duration": 8.0,
     "quality": "high",
     "format": "webp",
     "background": "transparent",
@@ -88,6 +89,7 @@ FULL = {
     "pin": "house-1@acme",
     "policy": "quick",
     "session": "s-1",
+    "session_model": "house-2",
     "priority": "low",
     "caller": "shop",
     "headers": {"x-team": "red"},
@@ -119,6 +121,7 @@ def test_every_key_reaches_the_request() -> None:
     assert (ask.tier, ask.max_cost, ask.max_latency, ask.model) == (Tier.PREMIUM, 0.0, 12.5, "house-1@acme")
     assert (ask.policy, ask.session, ask.priority, ask.caller) == ("quick", "s-1", "low", "shop")
     assert ask.headers == {"x-team": "red"}
+    assert (request.duration, one.session) == (8.0, Session("s-1", "house-2"))
     assert (one.app, one.weight) == ("catalogue", 7)
 
 

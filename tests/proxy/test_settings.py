@@ -14,6 +14,8 @@ FULL = {
     "MUXEL_SEAL_KEY_FILE": "/k", "MUXEL_LOG_LEVEL": "debug", "MUXEL_LOOP": "asyncio",
     "MUXEL_TLS_LISTEN": "0.0.0.0:8443", "MUXEL_TLS_CERT": "/tls.crt", "MUXEL_TLS_KEY": "/tls.key",
     "MUXEL_HOSTS": "muxel.svc=fal.run, queue.muxel.svc=queue.fal.run", "MUXEL_WEBHOOK_HOSTS": "*.svc,10.0.0.1",
+    "MUXEL_RECORD": "/r.jsonl", "MUXEL_RECORD_PROMPTS": "keep", "MUXEL_RECORD_SHARE": "0.1",
+    "MUXEL_RECORD_MAX_BYTES": "4000",
 }  # fmt: skip
 
 
@@ -23,7 +25,8 @@ def test_every_setting_has_a_variable_and_is_read_from_it() -> None:
         "0.0.0.0:8000", "[::]:9000", (Path("/a"), Path("/b")), Path("/c"), "never", 1000, 2000, 3000, 1.5,
         tls_listen="0.0.0.0:8443", tls_cert=Path("/tls.crt"), tls_key=Path("/tls.key"),
         hosts=("muxel.svc=fal.run", "queue.muxel.svc=queue.fal.run"), webhook_hosts=("*.svc", "10.0.0.1"),
-        public_url="https://m.test", seal_key_file=Path("/k"), log_level="debug", loop="asyncio",
+        public_url="https://m.test", record=Path("/r.jsonl"), record_prompts="keep", record_share=0.1,
+        record_max_bytes=4000, seal_key_file=Path("/k"), log_level="debug", loop="asyncio",
     )  # fmt: skip
 
 

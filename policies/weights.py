@@ -1,0 +1,130 @@
+"""The learned weights: how far each word, and each pair of neighbours, speaks for each task.
+
+Knows the format of ``weights.bin``, which policies/training/train.py writes, and how scores are summed. ``lexicon``
+loads the file at start, ``classify`` adds the scores to the votes of the lexicon. Must not know a request, nor which
+words speak for what. A task that was not in the training has no score, which counts as nought.
+
+Each unit has one integer with a byte for each task, widened to a lane of 32 bits when it is loaded: so one addition
+adds a word to the scores of all tasks. A byte of ``NEUTRAL`` is no weight at all. A word that was not learned is heard
+by its pieces, runs of four and five letters: "Firmenlogo" by the "logo" in it, a misspelt word by what is left of it.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from importlib.resources import files
+from itertools import islice, pairwise
+from math import sqrt
+from struct import Struct
+from typing import Any
+
+VERSION = 2
+NEUTRAL = 128
+CALM = 6  # a text of one or two known units says little
+LANE = 4  # bytes: no text is long enough to overflow it
+PIECES = (4, 5)  # letters; the ends of a word count as one
+REMEMBERED = 16_384  # words heard by their pieces, about 150 bytes each
+
+Spell = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What was learned for one group of tasks."""
+
+    tasks: tuple[str, ...]
+    scale: float  # of a byte
+    temperature: float  # which makes votes and scores together say how sure we are
+    units: Mapping[str, int]  # a word, or a character of an unspaced script
+    pairs: Mapping[tuple[str, str], int]
+    spell: Spell  # the lanes of a word that is not among the units; 0 where no piece of it is known
+    lanes: Struct
+
+
+def score(weights: Weights, units: Sequence[str]) -> dict[str, float]:
+    """The score of every task for a text cut into ``units``, as log odds; none if nothing in it is known. However often
+    a unit is there, it counts once; and the more there are the less each says, or long texts would always seem sure."""
+    known, spell = weights.units.get, weights.spell
+    found = [lanes for unit in {*units} if (lanes := known(unit) or spell(unit))]
+    found += filter(None, map(weights.pairs.get, {*pairwise(units)}))
+    if not found:
+        return {}
+    sums = weights.lanes.unpack(sum(found).to_bytes(weights.lanes.size, "little"))
+    neutral, scale = NEUTRAL * len(found), weights.scale / sqrt(len(found) + CALM)
+    return {task: (total - neutral) * scale for task, total in zip(weights.tasks, sums, strict=True)}
+
+
+def pieces_of(word: str) -> set[str]:
+    """The runs of letters a word is heard by; none of a short word, a number, a signal or an unspaced script."""
+    if len(word) < PIECES[0] or not word.isalpha() or word[0] > "\u04ff":
+        return set()
+    framed = f"<{word}>"
+    return {framed[at : at + size] for size in PIECES for at in range(len(framed) - size + 1)}
+
+
+def keep_tasks(weights: Weights, tasks: Collection[str]) -> Weights:
+    """Without the scores of tasks that are not in ``tasks``: an operator may have dropped one."""
+    lanes = Struct("<" + "".join("I" if task in tasks else f"{LANE}x" for task in weights.tasks))
+    return replace(weights, tasks=tuple(task for task in weights.tasks if task in tasks), lanes=lanes)
+
+
+def _speller(pieces: Mapping[str, int], lanes: Struct) -> Spell:
+    """Spelling out is slow and words come again; the memory is bounded and holds nothing but what follows from them."""
+
+    @lru_cache(REMEMBERED)
+    def spell(word: str) -> int:
+        found = [*filter(None, map(pieces.get, pieces_of(word)))]
+        if not found:
+            return 0
+        sums = lanes.unpack(sum(found).to_bytes(lanes.size, "little"))
+        neutral, root = NEUTRAL * len(found), sqrt(len(found))
+        told = (NEUTRAL + min(NEUTRAL - 1, max(1 - NEUTRAL, round((total - neutral) / root))) for total in sums)
+        return int.from_bytes(lanes.pack(*told), "little")
+
+    return spell
+
+
+# ----------------------------------------------------------------------------------------------------------- the file
+
+
+@cache
+def load_weights() -> Mapping[str, Weights]:
+    """The weights shipped beside this module, by group. For start-up."""
+    return unpack(files("policies").joinpath("weights.bin").read_bytes())
+
+
+def unpack(data: bytes) -> dict[str, Weights]:
+    """Raises ValueError if it is not a file of this version.
+
+    A line of JSON, then, compressed, for each group its keys, one a line, and after them a byte for each key and task.
+    ``text`` is the length of the keys; first come ``units`` units, then ``pairs`` pairs, then the pieces of words.
+    """
+    head, _, body = data.partition(b"\n")
+    header = json.loads(head) if head[:1] == b"{" else {}
+    if header.get("version") != VERSION:
+        raise ValueError(f"weights: need version {VERSION}, got {header.get('version')!r}")
+    body = zlib.decompress(body)
+    groups: dict[str, Weights] = {}
+    for name, group in header["groups"].items():
+        keys = body[: group["text"]].decode().split("\n")
+        end = group["text"] + len(keys) * len(group["tasks"])
+        groups[name] = _unpack_group(group, keys, body[group["text"] : end])
+        body = body[end:]
+    return groups
+
+
+def _unpack_group(header: Mapping[str, Any], keys: Sequence[str], table: bytes) -> Weights:
+    lanes = Struct(f"<{len(header['tasks'])}I")
+    wide = bytearray(len(table) * LANE)
+    wide[::LANE] = table
+    rows = (int.from_bytes(wide[at : at + lanes.size], "little") for at in range(0, len(wide), lanes.size))
+    numbers = zip(keys, rows, strict=True)
+    units = dict(islice(numbers, header["units"]))
+    pairs = {(one, other): row for key, row in islice(numbers, header["pairs"]) for one, other in [key.split(" ")]}
+    pieces = dict(numbers)
+    tasks = tuple(header["tasks"])
+    return Weights(
+        tasks, header["scale"], header["temperature"], units, pairs, spell=_speller(pieces, lanes), lanes=lanes
+    )
