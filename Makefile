@@ -7,7 +7,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench regold lock clean
+.PHONY: demo test chaos check bench regold lock clean
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Muxel needs Python 3.11 or newer" >&2; exit 1; }
@@ -22,6 +22,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(RUN)/pytest -n auto $(ARGS)
+
+# A thousand reloads under load, where the ordinary tests make two hundred: a few minutes.
+chaos: $(VENV)/installed
+	$(RUN)/pytest -s tests/proxy/test_reloads_under_load.py --reloads 1000 $(ARGS)
 
 check: $(VENV)/installed
 	$(RUN)/ruff check .

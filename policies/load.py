@@ -7,8 +7,15 @@ the shipped ones alone: who watches files or the API hands their bytes to ``load
 Tests (the kind PolicyTest, and ``tests`` inside a policy) are validated like everything else, and are no part of what
 is in force: not of its hash, and of the ``Config`` only for who asks for them.
 
-Overlay: a user's document takes the place of the shipped one with the same kind and name, whole. A user's model also
-takes the place of the shipped model with the same id, whatever its document is called.
+How documents compose, whichever files, directories and ConfigMaps they came in:
+
+- A user's document takes the place of the shipped one with the same kind and name, whole. A user's model also takes
+  the place of the shipped model with the same id, whatever its document is called.
+- Two users' documents of the same kind and name are refused, as are two models of one id; the problem has both places.
+  Nobody overrides a colleague by the name of a file.
+- So order decides nothing: not what is in force, and not its hash. It decides which of two places is told to be the
+  second; callers hand files in an order that stays the same.
+- Documents of other kinds are none of our business and are passed over; a ConfigMap manifest is looked into.
 """
 
 import hashlib
@@ -100,13 +107,15 @@ def load_documents(
     shipped: bool = True,
     tasks: frozenset[str] | None = None,
     tests: bool = False,
+    unread: Sequence[Problem] = (),
 ) -> Config:
     """The configuration of these texts, by the name each is to have in problems, over what is shipped.
 
     ``wires`` are the wires with a provider face; ``tasks`` the task names there are, None: any. ``tests``: the users'
-    tests are wanted, and the names in them are checked. Raises ConfigError.
+    tests are wanted, and the names in them are checked. ``unread`` are the problems of what could not be read: told
+    with the rest, of which nothing is held against what may be defined there. Raises ConfigError.
     """
-    reading = _Reading()
+    reading = _Reading(problems=list(unread), complete=not unread)
     own: Files = _shipped_files() if shipped else {}
     for name, content in own.items():
         _read(reading, name, content, shipped=True)

@@ -18,7 +18,7 @@ from policies.match import Policy, Rule
 from policies.price import formula_for, price
 
 ROOM = 256  # results kept in each cache of a screen: about 6 MB in all for 130 deployments
-SCREENS = 8  # pairs of policy and catalog kept: the policies in force, and those a reload has just replaced
+SCREENS = 8  # pairs of policy and catalog kept
 UNABLE = "does not do %s"
 UNSENDABLE = "does %s, but its wire cannot send it yet"
 ROUNDING = 1e-9  # dollars by which a sum of prices may pass a ceiling through rounding alone
@@ -113,6 +113,12 @@ def screen(policy: Policy, catalog: Catalog) -> Screen:
         return Screen(policy, catalog, limits)
 
     return _kept(_screens, (id(policy), id(catalog)), build, SCREENS)
+
+
+def forget() -> None:
+    """Lets go of every screen, and so of catalogs that are no longer in force: each holds megabytes. A request that
+    started before builds its own again."""
+    _screens.clear()
 
 
 def _prompt_limits(able: Iterable[Deployment]) -> tuple[int, ...]:

@@ -6,19 +6,24 @@ changes neither.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from proxy.kube.resources import Contact
 from proxy.metrics import Exposition
 from proxy.services import Services
 
 _BREAKER = {"open": 1.0, "half-open": 0.5, "closed": 0.0}
 
 
-def create_admin(services: Services, draining: asyncio.Event) -> web.Application:
+def create_admin(
+    services: Services, draining: asyncio.Event, contacts: Callable[[], Iterable[Contact]] = tuple
+) -> web.Application:
+    """``contacts`` tells how each watch of the Kubernetes API is."""
+
     def readiness() -> dict[str, Any]:
         state = services.state
         return {
@@ -26,12 +31,18 @@ def create_admin(services: Services, draining: asyncio.Event) -> web.Application
             "draining": draining.is_set(),
             "policy_hash": state.current.hash if state.current else "",
             "last_reload_successful": state.last_reload_successful,
+            "fallback": state.fallback,
             "problems": [str(problem) for problem in state.problems],
         }
 
     def refresh() -> None:
+        metrics = services.metrics
         for deployment, breaker in services.breakers.states().items():
-            services.metrics.breaker_open.labels(deployment).set(_BREAKER[breaker])
+            metrics.breaker_open.labels(deployment).set(_BREAKER[breaker])
+        metrics.config_age.set(max(0.0, services.wall() - services.state.in_force_since))
+        for contact in contacts():
+            metrics.watch_connected.labels(contact.name).set(int(contact.connected))
+            metrics.watch_age.labels(contact.name).set(contact.age)
 
     return operators_app(readiness, services.metrics, refresh)
 

@@ -89,6 +89,13 @@ def _port(text: str) -> int:
 
 def _serve(parser: argparse.ArgumentParser) -> None:
     _policy(parser)
+    parser.add_argument(
+        "--watch",
+        action="append",
+        metavar="CONFIGMAPS",
+        help="read through the Kubernetes API: NAMESPACE/NAME[,NAME...] or NAMESPACE?LABELS; the pod's own "
+        "namespace where none is given; may be repeated; MUXEL_WATCH, separated by ;",
+    )
     parser.add_argument("--listen", metavar="HOST:PORT", help="for callers; MUXEL_LISTEN, 127.0.0.1:8080")
     parser.add_argument(
         "--admin-listen", metavar="HOST:PORT", help="probes and metrics; MUXEL_ADMIN_LISTEN, 127.0.0.1:9090"

@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapters.registry import WIRES
 from policies.catalog import Catalog, Credential, Deployment, Provider
-from policies.load import Config, WireFacts, load_documents
+from policies.load import Config, Problem, WireFacts, load_documents
 from proxy.snapshot import snapshot
 
 WIRE_FACTS: Mapping[str, WireFacts] = {
@@ -25,21 +25,38 @@ def load_config(paths: Sequence[Path], tasks: frozenset[str] | None = None, *, t
     return load_documents(snapshot(paths, tests=tests), WIRE_FACTS, tasks=tasks, tests=tests)
 
 
-def loader(paths: Sequence[Path], tasks: frozenset[str] | None = None) -> Callable[[], Config]:
-    """``load_config`` for one who asks again and again: where no byte has changed since the last good load, the answer
-    is that same ``Config``, and nothing is parsed. For one caller at a time."""
-    known: tuple[Mapping[str, bytes], Config] | None = None
+Reading = tuple[Mapping[str, bytes], Sequence[Problem]]  # files by the name to show, and what could not be read
 
-    def load() -> Config:
-        nonlocal known
-        files = snapshot(paths)
-        if known is None or known[0] != files:
-            config = load_documents(files, WIRE_FACTS, tasks=tasks)
+
+@dataclass(slots=True)
+class Loader:
+    """``load_config`` for one who asks again and again, of the files at ``paths`` and those that ``watched`` has.
+
+    Where no byte has changed since the last good load, the answer is that same ``Config``, and nothing is parsed. For
+    one caller at a time.
+    """
+
+    paths: Sequence[Path]
+    tasks: frozenset[str] | None = None
+    watched: Callable[[], Reading] = lambda: ({}, ())
+    good: tuple[Mapping[str, bytes], Config] | None = field(default=None, init=False)  # the last one, and its files
+
+    def __call__(self) -> Config:
+        """Every problem at once, missing paths among them. Raises ConfigError, OSError."""
+        files, unread = self._read()
+        if unread or self.good is None or self.good[0] != files:
+            config = load_documents(files, WIRE_FACTS, tasks=self.tasks, unread=unread)
             config.lexicon()  # compiled here, and not by the first request
-            known = files, config
-        return known[1]
+            self.good = files, config
+        return self.good[1]
 
-    return load
+    def _read(self) -> Reading:
+        """Paths in the order they were given, then what is watched."""
+        there = [path for path in self.paths if path.exists()]
+        missing = [Problem(str(path), 1, 1, "no such file or directory") for path in self.paths if path not in there]
+        mounted, (watched, unread) = snapshot(there), self.watched()
+        twice = [Problem(name, 1, 1, "is a file and a ConfigMap's key as well") for name in mounted if name in watched]
+        return {**mounted, **watched}, (*missing, *twice, *unread)
 
 
 def rebased(config: Config, base_url: Callable[[str, str], str]) -> Config:

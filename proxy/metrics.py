@@ -73,4 +73,14 @@ class Metrics(Exposition):
         )
         self.reloads = Counter("muxel_config_reloads", "Reloads tried", registry=registry)
         self.reloads_failed = Counter("muxel_config_reloads_failed", "Reloads refused", registry=registry)
+        self.config_age = Gauge("muxel_config_age_seconds", "How long the same one is in force", registry=registry)
+        self.config_fallback = Gauge(
+            "muxel_config_fallback", "1 while what a start fell back on is in force", ["source"], registry=registry
+        )
+        self.watch_connected = Gauge(
+            "muxel_config_watch_connected", "1 while the API server streams changes", ["source"], registry=registry
+        )
+        self.watch_age = Gauge(
+            "muxel_config_watch_age_seconds", "Since the API server's last good word", ["source"], registry=registry
+        )
         self.config_hash = Gauge("muxel_config_hash", "The configuration in force", ["hash"], registry=registry)

@@ -13,10 +13,11 @@ import secrets
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
@@ -25,25 +26,29 @@ from opentelemetry.sdk.trace import SpanProcessor
 from adapters.registry import WIRES
 from policies.catalog import Credential
 from policies.lexicon import load_lexicon
-from policies.load import Config, ConfigError
+from policies.load import Config
 from proxy import tracing
 from proxy.admin import create_admin
 from proxy.app import create_app
 from proxy.auth import Keyring
 from proxy.breaker import Breakers
-from proxy.configuration import loader, rebased
+from proxy.configuration import Loader, rebased
 from proxy.health import HealthBook
 from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
 from proxy.ports import certificate_of, load_certificate, site, tls, url
 from proxy.record import Recorder
+from proxy.reloads import Reloads, first
 from proxy.services import Services
 from proxy.settings import Settings, SettingsError
-from proxy.state import Reload, State
+from proxy.state import State
 from proxy.tasks import finish, spawn
 from proxy.transport import Transport
 from proxy.watch import watch
+
+if TYPE_CHECKING:
+    from proxy.kube.source import ConfigMaps
 
 _log = logging.getLogger("muxel.serve")
 _ADMIN_SECONDS = 1.0  # for the last probe or scrape
@@ -81,17 +86,19 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         raise SettingsError("AIOHTTP_NO_EXTENSIONS", "is set: Muxel relies on the checks of aiohttp's C parser")
     async with AsyncExitStack() as stack:
         keyring = Keyring(environ, settings.credentials)
-        load = loader(settings.policy, load_lexicon().tasks())
-        config = load()
-        sandbox_url = await _sandbox(settings, config, keyring, stack)
-        breakers = Breakers(config.policies["default"].resilience.breaker)
-        state = State(_sandboxed(load, sandbox_url) if sandbox_url else load)
+        config_maps = await stack.enter_async_context(_watched(settings, environ)) if settings.watch else None
+        load = Loader(settings.policy, load_lexicon().tasks(), *([config_maps.read] if config_maps else ()))
+        start = first(load, settings)
+        sandbox_url = await _sandbox(settings, start.config, keyring, stack)
+        breakers = Breakers(start.config.policies["default"].resilience.breaker)
+        adapt = _sandboxed(sandbox_url)
+        state = State(lambda: adapt(load()))
         services = _services(settings, environ, keyring, breakers, state, processors, stack)
-        _tell(services, state.reload(services.wall()))
-        if state.current is None:
-            raise ConfigError(state.problems)
+        reloads = Reloads(services, load, adapt)
+        await reloads.begin(start)
         draining = asyncio.Event()
-        admin = await site(create_admin(services, draining), settings.admin_listen, "admin_listen", _ADMIN_SECONDS)
+        operators = create_admin(services, draining, config_maps.contacts if config_maps else tuple)
+        admin = await site(operators, settings.admin_listen, "admin_listen", _ADMIN_SECONDS)
         stack.push_async_callback(admin.cleanup)
         app = await site(create_app(services), settings.listen, "listen", settings.drain_seconds)
         stack.push_async_callback(_drain, services, app)
@@ -100,8 +107,11 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         stop = asyncio.Event()
         paths = [path for path in (*settings.policy, settings.credentials, settings.tls_cert, settings.tls_key) if path]
         if paths:
-            task = spawn(watch(paths, lambda: _reload(services, certificate), stop=stop), name="watch")
+            task = spawn(watch(paths, lambda: _reload(reloads, certificate), stop=stop), name="watch")
             stack.push_async_callback(_stop, task, stop)
+        if config_maps:
+            following = spawn(config_maps.follow(reloads.reload), name="config maps")
+            stack.push_async_callback(_cancel, following)
         accounts = spawn(keyring.clouds.follow(lambda: _accounts(state), stop), name="cloud accounts")
         stack.push_async_callback(_stop, accounts, stop)
         stack.callback(draining.set)
@@ -109,10 +119,20 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         yield Running(url(app), url(admin), sandbox_url, services, tls_url)
 
 
-def _sandboxed(load: Callable[[], Config], sandbox_url: str) -> Callable[[], Config]:
+def _watched(settings: Settings, environ: Mapping[str, str]) -> "AbstractAsyncContextManager[ConfigMaps]":
+    """The Kubernetes client doubles the memory of a sidecar: imported here, for those who ask for it."""
+    from proxy.kube.source import opened
+
+    return opened(settings, environ)
+
+
+def _sandboxed(sandbox_url: str) -> Callable[[Config], Config]:
+    """What becomes of a configuration whose providers are those of the sandbox; of any other, nothing."""
+    if not sandbox_url:
+        return lambda config: config
     from proxy.sandbox.address import sandbox_base_url
 
-    return lambda: rebased(load(), lambda name, real: sandbox_base_url(sandbox_url, name, real))
+    return lambda config: rebased(config, lambda name, real: sandbox_base_url(sandbox_url, name, real))
 
 
 def _services(
@@ -166,30 +186,12 @@ def _recorder(settings: Settings, sealer: Sealer, metrics: Metrics, stack: Async
     return recorder
 
 
-async def _reload(services: Services, certificate: ssl.SSLContext | None) -> None:
-    """Loads the configuration anew, beside the event loop: parsing takes as long as many requests. Only the watch calls
-    this, and awaits it, so that no two reloads overlap."""
+async def _reload(reloads: Reloads, certificate: ssl.SSLContext | None) -> None:
+    """Something that is mounted has changed."""
     if certificate:
-        load_certificate(certificate, services.settings.tls_cert, services.settings.tls_key)
-    _tell(services, await asyncio.to_thread(services.state.reload, services.wall()))
-
-
-def _tell(services: Services, reload: Reload) -> None:
-    """What follows from a reload, in metrics, breakers and log; a bad one changes nothing but what is told."""
-    state, metrics = services.state, services.metrics
-    metrics.reloads.inc()
-    metrics.config_ok.set(int(reload.ok))
-    metrics.config_time.set(state.last_success_timestamp)
-    if not reload.ok:
-        metrics.reloads_failed.inc()
-        problems = [str(problem) for problem in reload.problems]
-        _log.error("configuration refused", extra={"fields": {"in_force": reload.hash, "problems": problems}})
-    elif reload.changed:
-        current = _current(state)
-        metrics.config_hash.clear()
-        metrics.config_hash.labels(current.hash).set(1)
-        services.breakers.configure(current.policies["default"].resilience.breaker)
-        _log.info("configuration loaded", extra={"fields": {"policy_hash": current.hash, "sources": current.sources}})
+        settings = reloads.services.settings
+        load_certificate(certificate, settings.tls_cert, settings.tls_key)
+    await reloads.reload()
 
 
 def _current(state: State) -> Config:
@@ -255,3 +257,8 @@ def _seal_key(path: Path | None) -> bytes:
 async def _stop(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     stop.set()
     await task
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

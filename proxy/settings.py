@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+from proxy.kube.resources import config_maps
+
 MIB = 1024 * 1024
 
 
@@ -52,6 +54,14 @@ class Settings:
     record_max_bytes: int = 256 * MIB  # then the file becomes .1 in place of the last one, and a new one is begun
     log_level: str = "info"
     loop: str = "uvloop"  # uvloop | asyncio
+    watch: tuple[str, ...] = ()  # ConfigMaps read through the API: NAMESPACE/NAME,NAME or NAMESPACE?LABELS; see --help
+    watch_start_seconds: float = 10.0  # a start waits no longer for the API server
+    watch_read_seconds: float = 75.0  # without a byte, and the API server is taken for gone; bookmarks come each 60 s
+    watch_stream_seconds: float = 300.0  # after which the server is asked to end a stream
+    watch_retry_seconds: float = 30.0  # the longest pause between two tries
+    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # token, ca.crt and namespace
+    on_invalid_start: str = "fail"  # or start with the files of lastGood, or with default: what Muxel ships, alone
+    state_dir: Path | None = None  # where the last good files are kept
 
     def __post_init__(self) -> None:
         self._check_addresses()
@@ -65,6 +75,7 @@ class Settings:
             raise SettingsError("record_prompts", f"must be keep or hash; got {self.record_prompts!r}")
         if not 0 <= self.record_share <= 1:
             raise SettingsError("record_share", f"must be from 0 to 1; got {self.record_share}")
+        self._check_delivery()
         for name in ("max_body_bytes", "body_budget_bytes", "media_budget_bytes", "record_max_bytes"):
             if getattr(self, name) < 1:
                 raise SettingsError(name, "must be positive")
@@ -82,6 +93,21 @@ class Settings:
         for pair in self.hosts:
             if not all(pair.partition("=")):
                 raise SettingsError("hosts", f"must be NAME=NAME, separated by commas; got {pair!r}")
+
+    def _check_delivery(self) -> None:
+        for reference in self.watch:
+            try:
+                config_maps(reference, "default")
+            except ValueError as error:
+                raise SettingsError("watch", str(error)) from None
+        if self.on_invalid_start not in ("fail", "lastGood", "default"):
+            told = f"must be fail, lastGood or default; got {self.on_invalid_start!r}"
+            raise SettingsError("on_invalid_start", told)
+        if self.on_invalid_start == "lastGood" and not self.state_dir:
+            raise SettingsError("on_invalid_start", "needs a state_dir for lastGood")
+        for name in ("watch_start_seconds", "watch_read_seconds", "watch_stream_seconds", "watch_retry_seconds"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise SettingsError(name, f"must be a positive number; got {getattr(self, name)}")
 
 
 ENVIRONMENT = frozenset(f"MUXEL_{field.name.upper()}" for field in fields(Settings))
@@ -123,12 +149,23 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part) for part in text.split(os.pathsep) if part)
 
 
+def _references(text: str) -> tuple[str, ...]:
+    return tuple(word for part in text.split(";") if (word := part.strip()))
+
+
 def words(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
 _READ: Mapping[str, Callable[[str], object]] = {
     "policy": _paths,
+    "watch": _references,
+    "watch_start_seconds": float,
+    "watch_read_seconds": float,
+    "watch_stream_seconds": float,
+    "watch_retry_seconds": float,
+    "service_account": Path,
+    "state_dir": Path,
     "credentials": Path,
     "tls_cert": Path,
     "tls_key": Path,

@@ -1,7 +1,8 @@
 """The configuration in force: one reference, swapped whole, and never replaced by a bad one.
 
-``serve`` builds one ``State`` and calls ``reload`` at start and from ``watch``; requests take ``current`` once and keep
-that snapshot to their end; ``admin`` and ``metrics`` read the rest. Knows no files, and no clock but what it is handed.
+``serve`` builds one ``State``, ``reloads`` calls ``reload`` at start and after each change; requests take ``current``
+once and keep that snapshot to their end; ``admin`` and ``metrics`` read the rest. Knows no files, and no clock but what
+it is handed.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,13 @@ class State:
     last_success_timestamp: float = field(default=0.0, init=False)  # seconds since the epoch, 0: never
     reloads_total: int = field(default=0, init=False)
     reloads_failed_total: int = field(default=0, init=False)
+    fallback: str = field(default="", init=False)  # lastGood or default, while what a start fell back on is in force
+
+    in_force_since: float = field(default=0.0, init=False)  # seconds since the epoch
+
+    def fall_back(self, config: Config, source: str, now: float) -> None:
+        """Puts something in force where the first load was refused: ready, but not what is wanted."""
+        self.current, self.fallback, self.in_force_since = config, source, now
 
     def reload(self, now: float) -> Reload:
         """Loads and swaps, or keeps the last good configuration and says why. Never raises for what an operator wrote.
@@ -47,8 +55,9 @@ class State:
             return self._keep((unreadable(error),), now)
         changed = self.current is None or config.hash != self.current.hash
         if changed:
-            self.current = config
+            self.current, self.in_force_since = config, now
         self.problems = ()
+        self.fallback = ""
         self.last_reload_successful = True
         self.last_success_timestamp = now
         return Reload(ok=True, changed=changed, hash=config.hash, problems=(), at=now)

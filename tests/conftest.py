@@ -9,3 +9,4 @@ settings.load_profile("muxel")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regold", action="store_true", help="rewrite the expected part of the golden files")
+    parser.addoption("--reloads", type=int, default=200, help="how many of them under load")

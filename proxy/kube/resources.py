@@ -3,6 +3,7 @@
 ``watch`` and ``source`` are written against these; ``client`` carries them out.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ class Resource:
         return f"{base}/namespaces/{namespace}/{self.plural}" + (f"/{name}" if name else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How one watch fares: its name for people, whether its stream is open, seconds since the server's last word."""
+
+    name: str
+    connected: bool
+    age: float
+
+
 CONFIG_MAPS = Resource("", "v1", "configmaps")
 
 
@@ -57,6 +67,34 @@ class Selection:
         if self.name:
             return {"fieldSelector": f"metadata.name={self.name}"}
         return {"labelSelector": self.labels} if self.labels else {}
+
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def config_maps(reference: str, own_namespace: str) -> tuple[Selection, ...]:
+    """The ConfigMaps an operator means: ``NAMESPACE/NAME[,NAME...]`` or ``NAMESPACE?SELECTOR``.
+
+    Without a namespace it is the one this runs in. Raises ValueError.
+    """
+    where, mark, labels = reference.partition("?")
+    if mark:
+        _check_name(where, optional=True)
+        if not labels.strip():
+            raise ValueError(f"a label selector must follow the ? of {reference!r}")
+        return (Selection(CONFIG_MAPS, where or own_namespace, labels=labels.strip()),)
+    namespace, slash, names = reference.rpartition("/")
+    if slash:
+        _check_name(namespace)
+    found = [name.strip() for name in names.split(",")]
+    for name in found:
+        _check_name(name)
+    return tuple(Selection(CONFIG_MAPS, namespace or own_namespace, name=name) for name in found)
+
+
+def _check_name(name: str, optional: bool = False) -> None:
+    if not _NAME.fullmatch(name) and not (optional and not name):
+        raise ValueError(f"{name!r} is not the name of a Kubernetes object")
 
 
 Events = AbstractAsyncContextManager[AsyncIterator[Object]]

@@ -44,6 +44,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     settings = from_environment(os.environ)
     flags = {
         "policy": tuple(arguments.policy) if arguments.policy else None,
+        "watch": tuple(arguments.watch) if arguments.watch else None,
         "listen": arguments.listen,
         "admin_listen": arguments.admin_listen,
         "credentials": arguments.credentials,
@@ -51,6 +52,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         "log_level": arguments.log_level,
     }
     settings = replace(settings, **{name: value for name, value in flags.items() if value is not None})
+    if settings.on_invalid_start != "fail":
+        return settings  # a path that is missing is one more reason to fall back
     if missing := [str(path) for path in settings.policy if not path.exists()]:
         raise SettingsError("policy", f"{', '.join(missing)}: no such file or directory")
     return settings

@@ -6,6 +6,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import helm_python as helm
 import pytest
 import yaml
 
+from proxy.kube.resources import config_maps
+from proxy.kube.source import opened
 from tests.deploy.manifests import (
     Manifest,
     loaded,
@@ -23,6 +26,9 @@ from tests.deploy.manifests import (
     unrestricted,
     validate,
 )
+from tests.kube.api_server import ApiServer
+from tests.kube.pki import create_authority
+from tests.kube.rbac import Rule
 
 HERE = Path(__file__).parent
 CHART = HERE.parents[1] / "charts" / "muxel"
@@ -173,9 +179,70 @@ def test_the_readme_names_the_key_of_every_provider() -> None:
     assert sorted(told) == sorted((provider.credential.file, provider.credential.env) for provider in shipped)
 
 
+def test_a_watch_has_the_rights_it_needs_and_a_token_for_its_own_container(chart: helm.Chart) -> None:
+    rendered = objects(chart, values_of(HERE / "watch.values.yaml"))
+    pod = pod_of(rendered["Deployment"])
+    (muxel,) = pod["containers"]
+    settings = settings_of(muxel)
+    named, selected = (selection for reference in settings.watch for selection in [config_maps(reference, "studio")])
+    assert [one.name for one in named] == ["studio-policies", "shared-policies"]
+    by_name, by_label = rendered["Role"]["rules"]
+    assert by_name["resourceNames"] == [one.name for one in named]
+    assert [one.labels for one in selected] == ["muxel.dev/policies=true"]
+    assert "resourceNames" not in by_label
+    assert by_name["verbs"] == by_label["verbs"] == ["list", "watch"]
+    (subject,) = rendered["RoleBinding"]["subjects"]
+    assert subject["name"] == pod["serviceAccountName"] == rendered["ServiceAccount"]["metadata"]["name"]
+    assert rendered["RoleBinding"]["roleRef"]["name"] == rendered["Role"]["metadata"]["name"]
+
+    mounts = {mount["name"]: mount["mountPath"] for mount in muxel["volumeMounts"]}
+    assert Path(mounts["service-account"]) == settings.service_account
+    assert Path(mounts["state"]) == settings.state_dir
+    assert settings.policy == (), "what is watched and mounted as well is there twice, and refused"
+    assert "policies" not in {volume["name"] for volume in pod["volumes"]}
+
+
+def test_without_a_watch_there_are_neither_rights_nor_a_token(chart: helm.Chart) -> None:
+    rendered = objects(chart, {})
+    assert not {"Role", "RoleBinding"} & rendered.keys()
+    assert not any("projected" in volume for volume in pod_of(rendered["Deployment"])["volumes"])
+
+
+async def test_the_role_is_enough_for_the_watch_and_for_nothing_else(chart: helm.Chart, tmp_path: Path) -> None:
+    rendered = objects(chart, {"watch": {"enabled": True}, "policies": {"a.yaml": "# empty"}})
+    role, name = rendered["Role"], rendered["ConfigMap"]["metadata"]["name"]
+    rules = [
+        Rule(
+            tuple(rule["resources"]), tuple(rule["verbs"]), tuple(rule["resourceNames"]), role["metadata"]["namespace"]
+        )
+        for rule in role["rules"]
+    ]
+    async with ApiServer(authority=create_authority(), rules=rules) as server:
+        server.create(name, rendered["ConfigMap"]["data"])
+        server.create("secrets-of-others", {"b.yaml": "x"})
+        account = server.write_service_account(tmp_path / "account")
+        settings = settings_of(pod_of(rendered["Deployment"])["containers"][0])
+        async with opened(replace(settings, service_account=account), server.environment) as maps:
+            assert maps.read() == ({f"configmap/studio/{name}/a.yaml": b"# empty"}, [])
+        widened = replace(settings, watch=("secrets-of-others",), service_account=account, watch_start_seconds=0.2)
+        async with opened(widened, server.environment) as maps:
+            assert "403 Forbidden" in str(maps.read()[1])
+
+
+def test_the_state_may_be_kept_on_a_volume_of_your_own(chart: helm.Chart) -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "muxel-state"}}
+    for given, rendered in (({}, {"emptyDir": {"sizeLimit": "16Mi"}}), ({"stateVolume": claim}, claim)):
+        pod = pod_of(objects(chart, {"onInvalidStart": "lastGood", **given})["Deployment"])
+        (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "state")
+        assert {key: value for key, value in volume.items() if key != "name"} == rendered
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
+        ({"watch": {"configMaps": ["Not A Name"]}}, "/watch/configMaps/0"),
+        ({"watch": {"labels": "a=b;other/x"}}, "/watch/labels"),
+        ({"onInvalidStart": "ignore"}, "/onInvalidStart"),
         ({"replicaCout": 2}, "replicaCout"),
         ({"image": {"tag": 1.0}}, "/image/tag"),
         ({"image": {"digest": "0123"}}, "/image/digest"),

@@ -175,6 +175,13 @@ def test_the_gateway_mounts_what_is_compiled_and_the_given_policies_are_a_source
     assert {"name": "policies", "configMap": {"name": "mine"}} in pod_of(mine)["volumes"]
 
 
+def test_a_gateway_that_watches_watches_what_is_compiled(chart: helm.Chart) -> None:
+    rendered = objects(chart, named({"controller": {"enabled": True}, "watch": {"enabled": True}}))
+    environment = {one["name"]: one.get("value") for one in container_of(rendered)["env"]}
+    assert environment["MUXEL_WATCH"] == "muxel-compiled"
+    assert rendered["Role"]["rules"][0]["resourceNames"] == ["muxel-compiled"]
+
+
 def test_its_services_and_policies_reach_its_pods_and_not_the_gateways(chart: helm.Chart) -> None:
     values = {**values_of(CASE), "controller": {"enabled": True}}
     rendered = objects(chart, values, "controller")

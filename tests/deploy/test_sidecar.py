@@ -11,6 +11,7 @@ import yaml
 
 from adapters.registry import WIRES
 from tests.deploy.manifests import (
+    MIB,
     Manifest,
     loaded,
     needed_memory,
@@ -29,14 +30,20 @@ def read(name: str) -> Manifest:
     return manifest
 
 
+KEYS = ("mountPath", "name")  # by which Kubernetes merges these lists: volumeMounts, and all others
+
+
 def patched(base: Any, patch: Any) -> Any:
-    """A strategic merge, as far as the patch needs it: mappings by key, lists of named things by name."""
+    """A strategic merge, as far as the patches need it: mappings by key, lists by the name or place of their items."""
     match base, patch:
         case dict(), dict():
             return {**base, **{key: patched(base.get(key), value) for key, value in patch.items()}}
-        case list(), [{"name": _}, *_]:
-            named = {item["name"]: item for item in base}
-            return list({**named, **{item["name"]: patched(named.get(item["name"]), item) for item in patch}}.values())
+        case list(), [dict(), *_]:
+            key = next(key for key in KEYS if key in patch[0])
+            merged = {item[key]: item for item in base}
+            for item in patch:
+                merged[item[key]] = patched(merged.get(item[key]), item)
+            return [item for item in merged.values() if item.get("$patch") != "delete"]
         case _:
             return copy.deepcopy(patch)
 
@@ -148,3 +155,44 @@ def test_the_readme_names_the_key_of_every_provider() -> None:
     told = readme[readme.index("The keys of the Secret") :].partition(".")[0]
     files = {provider.credential.file for provider in loaded({}).catalog.providers.values()}
     assert set(re.findall("`(.+?)`", told)) == files
+
+
+# ------------------------------------------------------------------------------------------------- through the API
+
+
+@pytest.fixture
+def watching(deployment: Manifest) -> Manifest:
+    merged: Manifest = patched(deployment, read("watch/muxel.yaml"))
+    return merged
+
+
+def test_the_watch_is_the_same_sidecar_without_the_mounted_policies(deployment: Manifest, watching: Manifest) -> None:
+    validate(watching)
+    pod = watching["spec"]["template"]["spec"]
+    (muxel,) = pod["initContainers"]
+    assert unrestricted(pod) == []
+    settings, mounts = settings_of(muxel), {mount["name"]: mount for mount in muxel["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+    assert settings.policy == ()
+    assert settings.watch == (read("policies.yaml")["metadata"]["name"],)
+    assert settings.service_account == Path(mounts["muxel-service-account"]["mountPath"])
+    assert settings.state_dir == Path(mounts["muxel-state"]["mountPath"])
+    assert settings.on_invalid_start == "lastGood"
+    assert settings.credentials == settings_of(deployment["spec"]["template"]["spec"]["initContainers"][0]).credentials
+    assert needed_memory(settings) + 32 * MIB <= quantity(muxel["resources"]["limits"]["memory"])
+
+
+def test_the_watch_may_read_the_policies_and_nothing_else() -> None:
+    role, binding = yaml.safe_load_all((HERE / "watch" / "rbac.yaml").read_text())
+    for manifest in (role, binding):
+        validate(manifest)
+    (rule,) = role["rules"]
+    assert rule["resourceNames"] == [read("policies.yaml")["metadata"]["name"]]
+    assert (rule["resources"], rule["verbs"]) == (["configmaps"], ["list", "watch"])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+def test_the_overlay_names_every_manifest_of_its_own() -> None:
+    kustomization = read("watch/kustomization.yaml")
+    named = {*kustomization["resources"], *(patch["path"] for patch in kustomization["patches"])}
+    assert named == {"..", *(file.name for file in (HERE / "watch").glob("*.yaml"))} - {"kustomization.yaml"}

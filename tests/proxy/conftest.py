@@ -69,7 +69,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
     """Makes worlds; ``policy`` is YAML that overlays what Muxel ships."""
     async with AsyncExitStack() as stack:
 
-        async def make(policy: str = "", *processors: SpanProcessor, sandbox: str = "", **settings: Any) -> World:
+        async def make(policy: str = "", /, *processors: SpanProcessor, sandbox: str = "", **settings: Any) -> World:
             faults = Faults([Rule(refuse_words=("forbidden-sandbox-word",))])
             if policy:
                 (tmp_path / "policy.yaml").write_text(policy)

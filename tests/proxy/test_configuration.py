@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from policies.load import ConfigError
-from proxy.configuration import loader
+from proxy.configuration import Loader
 
 POLICY = """
 apiVersion: muxel.dev/v1alpha1
@@ -18,7 +18,7 @@ spec: {objective: %s}
 def test_only_files_whose_bytes_have_changed_are_parsed_again(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY % "cheapest")
-    load = loader([tmp_path])
+    load = Loader([tmp_path])
     first = load()
     file.write_text(POLICY % "cheapest")
     assert load() is first
@@ -31,7 +31,7 @@ def test_only_files_whose_bytes_have_changed_are_parsed_again(tmp_path: Path) ->
 def test_a_bad_file_is_told_each_time_and_the_good_one_before_it_is_still_known(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY % "cheapest")
-    load = loader([tmp_path])
+    load = Loader([tmp_path])
     good = load()
     file.write_text(POLICY % "cheepest")
     for _ in range(2):
@@ -43,7 +43,7 @@ def test_a_bad_file_is_told_each_time_and_the_good_one_before_it_is_still_known(
 
 def test_another_file_with_the_same_bytes_is_a_change(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(POLICY % "cheapest")
-    load = loader([tmp_path])
+    load = Loader([tmp_path])
     assert str(tmp_path / "a.yaml") in load().sources
     (tmp_path / "a.yaml").rename(tmp_path / "b.yaml")
     assert str(tmp_path / "b.yaml") in load().sources

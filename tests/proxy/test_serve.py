@@ -125,6 +125,7 @@ async def test_the_admin_port_tells_life_readiness_and_metrics(serving: Serving)
             "draining": False,
             "policy_hash": current.hash,
             "last_reload_successful": True,
+            "fallback": "",
             "problems": [],
         }
         _, metrics = await told(world, "/metrics")
@@ -184,6 +185,26 @@ async def test_a_broken_policy_keeps_the_last_good_one_and_is_told_everywhere(se
         _, metrics = await told(world, "/metrics")
         assert "muxel_config_last_reload_successful 1.0" in metrics
         assert "muxel_config_reloads_failed_total 1.0" in metrics
+
+
+async def test_one_broken_document_among_ten_keeps_the_whole_old_set_and_is_named_by_its_place(
+    serving: Serving, mount: Mount
+) -> None:
+    ten = {f"{number}.yaml": POLICY % (f"team-{number}", ONLY_FLUX) for number in range(10)}
+    mount.write(ten)
+    async with serving(policy=(mount.directory,)) as world:
+        await reloaded(world, 2.0)
+        before = await chosen(world)
+        others = {name: text.replace("flux-2-pro", "gpt-image-2-medium") for name, text in ten.items()}
+        mount.write(others | {"7.yaml": POLICY % ("team-7", "{rules: [{name: flux, use: {modles: [flux-2-pro]}}]}")})
+        await reloaded(world, 3.0)
+        _, readiness = await told(world, "/readyz")
+        (problem,) = readiness["problems"]
+        assert problem.startswith(f"{mount.directory / '7.yaml'}:5:35: spec.rules[0].use.modles is not a known key")
+        assert readiness["policy_hash"] == before[1]
+        for number in range(10):
+            reply = await world.post(GENERATE, FOX, x_muxel_dry_run="true", x_muxel_policy=f"team-{number}")
+            assert (await reply.json())["chosen"]["model"] == "flux-2-pro"
 
 
 async def test_a_request_in_flight_keeps_the_policy_it_started_with(serving: Serving, mount: Mount, gate: Gate) -> None:

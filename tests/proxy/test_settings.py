@@ -16,6 +16,9 @@ FULL = {
     "MUXEL_HOSTS": "muxel.svc=fal.run, queue.muxel.svc=queue.fal.run", "MUXEL_WEBHOOK_HOSTS": "*.svc,10.0.0.1",
     "MUXEL_RECORD": "/r.jsonl", "MUXEL_RECORD_PROMPTS": "keep", "MUXEL_RECORD_SHARE": "0.1",
     "MUXEL_RECORD_MAX_BYTES": "4000",
+    "MUXEL_WATCH": "studio/a,b; other?team in (x, y);c", "MUXEL_SERVICE_ACCOUNT": "/sa", "MUXEL_STATE_DIR": "/state",
+    "MUXEL_WATCH_START_SECONDS": "1", "MUXEL_WATCH_READ_SECONDS": "2", "MUXEL_WATCH_STREAM_SECONDS": "3",
+    "MUXEL_WATCH_RETRY_SECONDS": "4", "MUXEL_ON_INVALID_START": "lastGood",
 }  # fmt: skip
 
 
@@ -27,6 +30,9 @@ def test_every_setting_has_a_variable_and_is_read_from_it() -> None:
         hosts=("muxel.svc=fal.run", "queue.muxel.svc=queue.fal.run"), webhook_hosts=("*.svc", "10.0.0.1"),
         public_url="https://m.test", record=Path("/r.jsonl"), record_prompts="keep", record_share=0.1,
         record_max_bytes=4000, seal_key_file=Path("/k"), log_level="debug", loop="asyncio",
+        watch=("studio/a,b", "other?team in (x, y)", "c"), service_account=Path("/sa"), state_dir=Path("/state"),
+        watch_start_seconds=1.0, watch_read_seconds=2.0, watch_stream_seconds=3.0, watch_retry_seconds=4.0,
+        on_invalid_start="lastGood",
     )  # fmt: skip
 
 
@@ -46,6 +52,14 @@ def test_nothing_set_is_the_defaults_and_service_links_are_not_ours() -> None:
         ("MUXEL_BODY_BUDGET_BYTES", "0"),
         ("MUXEL_LOG_LEVEL", "loud"),
         ("MUXEL_LOOP", "trio"),
+        ("MUXEL_WATCH", "Studio/a"),
+        ("MUXEL_WATCH", "studio/a,"),
+        ("MUXEL_WATCH", "studio/a/b"),
+        ("MUXEL_WATCH", "studio?"),
+        ("MUXEL_WATCH_READ_SECONDS", "0"),
+        ("MUXEL_WATCH_RETRY_SECONDS", "inf"),
+        ("MUXEL_ON_INVALID_START", "ignore"),
+        ("MUXEL_ON_INVALID_START", "lastGood"),  # without a directory to keep it in
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:

@@ -58,6 +58,10 @@ labels:
 {{- default (printf "%s-policies" (include "muxel.fullname" . | trunc 54 | trimSuffix "-")) .Values.existingPolicies }}
 {{- end }}
 
+{{- define "muxel.watched" -}}
+{{- prepend .Values.watch.configMaps (include "muxel.mounted" .) | uniq | join "," }}
+{{- end }}
+
 {{- define "muxel.image" -}}
 {{- with .Values.image }}
 {{- with .registry }}{{ . }}/{{ end }}
