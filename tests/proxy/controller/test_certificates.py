@@ -135,6 +135,21 @@ async def test_every_replica_is_believed_with_the_certificate_that_the_leader_ma
     assert server.count("create", "secrets") == 1
 
 
+async def test_a_replica_that_does_not_lead_makes_no_certificate_and_tells_nobody(
+    server: ApiServer, control: Control
+) -> None:
+    spec = {"holderIdentity": "another", "leaseDurationSeconds": 3600}
+    server.store.create(LEASES, "studio", {"metadata": {"name": "muxel-controller"}, "spec": spec})
+    async with keeping(control) as running:
+        assert running.keeper
+        await running.keeper.once()
+        assert (server.all(SECRETS), told(server), running.keeper.shown) == ([], "", None)
+        bundle = renewed(None, HOST, datetime.now(UTC))
+        server.store.create(SECRETS, "studio", {"metadata": {"name": "muxel-webhook"}, "data": write(bundle)})
+        await running.keeper.once()
+        assert (running.keeper.shown, told(server)) == (bundle, "")
+
+
 async def test_a_replica_is_not_ready_before_it_can_shake_hands(server: ApiServer, control: Control) -> None:
     allowed = server.rules or ()
     server.rules = [rule for rule in allowed if "secrets" not in rule.resources]

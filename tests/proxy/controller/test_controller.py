@@ -385,6 +385,47 @@ async def test_a_leader_that_lost_its_lease_writes_no_more(server: ApiServer, co
         assert data(server, "muxel-compiled") == {KEY: GOOD}
 
 
+async def test_a_leader_that_is_deposed_between_look_and_write_does_not_write(
+    server: ApiServer, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(server, "brand", GOOD)
+    async with control("one") as running:
+        await status(server, "accepted", "True")
+        real, deposed = Api.call, asyncio.Event()
+
+        async def call(api: Api, method: str, path: str, *rest: Any, **more: Any) -> Any:
+            found = await real(api, method, path, *rest, **more)
+            if method == "GET" and path.endswith("muxel-compiled"):
+                held = server.get("muxel-controller", resource=LEASES)
+                taken = {**held, "spec": {**held["spec"], "holderIdentity": "another"}}
+                server.store.replace(LEASES, "studio", "muxel-controller", taken)
+                running.election._until = 0.0  # as when the renewal has failed for too long
+                deposed.set()
+            return found
+
+        monkeypatch.setattr(Api, "call", call)
+        server.requests.clear()
+        server.write("brand", {"policy.yaml": POLICY % ("default", "{objective: fastest}")})
+        await deposed.wait()
+        await until(lambda: "muxel_controller_leader 0.0" in exposition(running))
+    assert data(server, "muxel-compiled") == {KEY: GOOD}
+    assert [one for one in writes(server) if one[1] == "configmaps"] == []
+
+
+async def test_a_replica_does_not_put_its_last_good_over_what_another_has_compiled(
+    server: ApiServer, control: Control
+) -> None:
+    add(server, "brand", GOOD)
+    async with control() as running:
+        await status(server, "accepted", "True")
+        assert running.reconciler.last_good
+        server.write("muxel-compiled", {KEY: "# newer, by another"})
+        server.write("brand", {"policy.yaml": BROKEN})
+        await status(server, "accepted", "False")
+        await settled(server, running)
+        assert data(server, "muxel-compiled") == {KEY: "# newer, by another"}
+
+
 async def test_a_leader_that_cannot_renew_gives_up_in_time(
     server: ApiServer, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
