@@ -22,6 +22,7 @@ from policies.parse import parse
 LABEL = "muxel.dev/policy"
 COMPOSED, MOUNTED = "true", "mounted"  # part of the whole; mounted by pods as it is, a configuration of its own
 
+NOWHERE = "sources"  # the place of a problem with no source to it
 MOST_BYTES = 1024 * 1024  # of all values of a ConfigMap together (Kubernetes 1.36, MaxSecretSize)
 LONGEST_KEY = 253  # of a ConfigMap
 
@@ -61,11 +62,16 @@ def compose(
     *,
     candidate: Source | None = None,
 ) -> Compiled:
-    """The whole of ``sources``, with ``candidate`` in the place of the one of its name. Raises ConfigError; the file of
-    each problem is ``NAMESPACE/NAME/KEY``, or begins with ``shipped/``."""
+    """The whole of ``sources``, with ``candidate`` in the place of the one of its name. Raises ConfigError.
+
+    The file of a problem is ``NAMESPACE/NAME/KEY``, begins with ``shipped/``, or is ``NOWHERE``: that there is no
+    source at all is no wish for what is shipped, but somebody's slip or a right that was lost.
+    """
     chosen = sorted((source for source in sources if candidate is None or source.id != candidate.id), key=_order)
     if candidate is not None:
         chosen.append(candidate)
+    if not chosen:
+        raise ConfigError([Problem(NOWHERE, 1, 1, f'no ConfigMap has the label {LABEL}: "{COMPOSED}"')])
     files = {f"{source.id}/{key}": text for source in chosen for key, text in files_of(source).items()}
     problems = [*_unnameable(chosen), *_too_large(files)]
     try:

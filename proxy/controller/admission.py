@@ -142,7 +142,7 @@ def _consequences(problems: Sequence[Problem], known: Known, compose: Compose) -
         before = frozenset(error.problems)
     for problem in problems:
         if problem not in before:
-            yield f"this makes wrong elsewhere, and the last good policies stay in force: {problem}"
+            yield f"after this the last good policies stay in force: {problem}"
     if any(problem in before for problem in problems):
         yield "other sources are not right, so this will not be in force before they are mended"
 

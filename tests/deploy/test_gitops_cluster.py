@@ -200,6 +200,27 @@ async def test_a_commit_comes_into_force_and_a_broken_one_does_not(cluster: Clus
 
 
 @needs_kustomize
+async def test_a_sidecar_that_watches_needs_no_kubelet(cluster: Cluster, tmp_path: Path) -> None:
+    manifests = build("production")
+    await cluster.sync(manifests)
+    await cluster.status(accepted="True", programmed="True")
+    settings = Settings(
+        listen="127.0.0.1:0",
+        admin_listen="127.0.0.1:0",
+        watch=("muxel-compiled",),
+        service_account=tmp_path / "account",
+        sandbox="always",
+        drain_seconds=1.0,
+    )
+    async with running(settings, cluster.server.environment) as muxel:
+        begun = data(cluster.server, "muxel-status")["observedHash"]
+        await cluster.sidecar_has(muxel, begun)
+        await cluster.sync(edited(manifests, "costUsd: 0.25", "costUsd: 0.1"))
+        await until(lambda: data(cluster.server, "muxel-status")["observedHash"] != begun)
+        await cluster.sidecar_has(muxel, data(cluster.server, "muxel-status")["observedHash"])
+
+
+@needs_kustomize
 async def test_the_declared_status_keeps_what_the_controller_has_written(cluster: Cluster) -> None:
     manifests = build("production")
     await cluster.sync(manifests)

@@ -82,9 +82,11 @@ def test_a_sidecar_that_mounts_what_was_compiled_shows_the_same_hash(tmp_path: P
     assert str(mount.directory / "studio_brand_policy.yaml") in config.sources
 
 
-def test_no_sources_at_all_are_what_is_shipped() -> None:
-    assert composed().data == {}
-    assert composed().config.policies.keys() == {"default"}
+def test_no_sources_at_all_are_a_mistake_and_sources_without_files_are_what_is_shipped() -> None:
+    assert problems() == ['sources:1:1: no ConfigMap has the label muxel.dev/policy: "true"']
+    empty = composed(source("empty", {}))
+    assert empty.data == {}
+    assert empty.config.policies.keys() == {"default"}
 
 
 def test_names_that_would_meet_with_any_other_separator_stay_apart() -> None:

@@ -80,7 +80,7 @@ def test_a_provider_can_be_moved_from_one_configmap_to_another() -> None:
     taken = asked("UPDATE", config_map("team", ""), without, provider, apart)
     assert taken["allowed"]
     assert taken["warnings"][0].startswith(
-        "this makes wrong elsewhere, and the last good policies stay in force: studio/use/models.yaml:11:32:"
+        "after this the last good policies stay in force: studio/use/models.yaml:11:32:"
     )
     assert not asked("CREATE", config_map("new", PROVIDER), None, provider, apart)["allowed"]
     assert asked("CREATE", config_map("new", PROVIDER), None, source("team", ""), apart) == {
@@ -104,12 +104,21 @@ def test_a_deletion_is_never_denied_but_what_it_does_is_told() -> None:
         'there will be no RoutingPolicy "user"'
     ]
     (warning,) = asked("DELETE", None, config_map("team", dict(TEAM.data)), TEAM, USER)["warnings"]
-    assert "this makes wrong elsewhere, and the last good policies stay in force: studio/user/policy.yaml:4:" in warning
+    assert "after this the last good policies stay in force: studio/user/policy.yaml:4:" in warning
+
+
+def test_the_last_source_can_go_and_what_it_said_stays_in_force() -> None:
+    answer = asked("DELETE", None, config_map("brand", GOOD), BRAND)
+    assert answer["allowed"]
+    assert answer["warnings"] == [
+        "after this the last good policies stay in force: "
+        'sources:1:1: no ConfigMap has the label muxel.dev/policy: "true"'
+    ]
 
 
 def test_a_label_taken_away_is_a_deletion_and_a_document_taken_away_is_told() -> None:
     old = config_map("brand", GOOD)
-    assert asked("UPDATE", config_map("brand", BROKEN, label=""), old, BRAND)["warnings"] == [
+    assert asked("UPDATE", config_map("brand", BROKEN, label=""), old, BRAND, TEAM)["warnings"] == [
         'RoutingPolicy "default" will be the one that Muxel ships'
     ]
     assert asked("UPDATE", config_map("brand", "# nothing yet"), old, BRAND)["warnings"] == [

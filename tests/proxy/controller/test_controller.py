@@ -81,8 +81,9 @@ async def test_a_source_is_compiled_told_of_and_never_written_to(server: ApiServ
 
 async def test_a_source_that_comes_changes_breaks_is_mended_and_goes(server: ApiServer, control: Control) -> None:
     async with control():
-        await status(server, "accepted", "True")
-        assert data(server, "muxel-compiled") == {}
+        told = await status(server, "accepted", "False")
+        assert 'no ConfigMap has the label muxel.dev/policy: "true"' in told["message"]
+        assert stored(server, "muxel-compiled") is None
 
         add(server, "brand", GOOD)
         await until(lambda: data(server, "muxel-compiled") == {KEY: GOOD})
@@ -107,10 +108,16 @@ async def test_a_source_that_comes_changes_breaks_is_mended_and_goes(server: Api
         assert told["observedHash"] not in ("", first)
         assert "fastest" in data(server, "muxel-compiled")[KEY]
 
+        add(server, "other", POLICY % ("other", "{}"))
+        await until(lambda: len(data(server, "muxel-compiled")) == 2)
         server.delete("brand")
-        await until(lambda: data(server, "muxel-compiled") == {})
+        await until(lambda: set(data(server, "muxel-compiled")) == {"studio_other_policy.yaml"})
+        last = data(server, "muxel-compiled")
+        server.delete("other")
         told = await status(server, "sources", "[]\n")
-        assert told["accepted"] == "True"
+        assert told["accepted"] == "False"
+        assert "the last good policies stay in force" in told["message"]
+        assert data(server, "muxel-compiled") == last
 
 
 async def test_part_of_a_set_is_never_in_force(server: ApiServer, control: Control) -> None:

@@ -28,7 +28,8 @@ def status_of(
     ("status", "accepted", "programmed", "message"),
     [
         (status_of(BRAND, TEAM), ("True", "Valid"), ("True", "Compiled"), "2 sources, hash "),
-        (status_of(), ("True", "Valid"), ("True", "Compiled"), "0 sources, hash "),
+        (status_of(BRAND), ("True", "Valid"), ("True", "Compiled"), "1 source, hash "),
+        (status_of(in_force="abc"), ("False", "Invalid"), ("False", "LastGoodKept"), "no ConfigMap has the label"),
         (status_of(BAD), ("False", "Invalid"), ("False", "NothingCompiled"), "studio/brand/policy.yaml:4:8: spec.obj"),
         (
             status_of(BAD, in_force="abc"),
@@ -113,6 +114,7 @@ def test_what_changed_is_told_once_of_the_source_it_is_about() -> None:
     mended = status_of(replace(BRAND, version="4"), TEAM, previous=worse)
     assert told(worse, mended) == [("brand", "PolicyInForce"), ("team", "PolicyInForce")]
     assert told(mended, status_of(TEAM, previous=mended)) == []
+    assert told(mended, status_of(previous=mended, in_force=mended.hash)) == []
 
 
 def test_a_new_leader_that_reads_the_status_back_tells_nothing_again() -> None:
