@@ -152,7 +152,8 @@ def _check(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="files and directories, together one configuration; directories below are each checked as their own",
+        help="files and directories, together one configuration; directories below are each checked as their own, those"
+        " of tests alone with the one around them",
     )
     _json(parser)
     _sarif(parser)

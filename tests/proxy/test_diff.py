@@ -187,6 +187,18 @@ def test_a_session_that_has_settled_keeps_its_model_on_both_sides() -> None:
     )
 
 
+def test_each_side_listens_for_the_phrases_of_its_own() -> None:
+    specialist = deployment(model("specialist", {"general": 0.1, "portrait": 0.7}), "acme", 0.001)
+    old = config(FINE, FAIR, specialist)
+    new = replace(old, additions=(("portrait", "", ((5.0, ("zorblax",)),)),))
+    found = compared(old, new, recorded("zorblax"), recorded("zorblax", weight=2), recorded("a fox"))
+    ((move, moved),) = found.moves.items()
+    assert (move, moved.requests) == (("portrait", "fair", "specialist"), 3)
+    assert found.requests == 4
+    hashed = replace(recorded(""), traits=traits("food"))
+    assert compared(old, new, hashed).changed == 0
+
+
 # ---------------------------------------------------------------------------------------------------------- the risks
 
 
