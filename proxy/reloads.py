@@ -68,6 +68,7 @@ class Reloads:
     adapt: Callable[[Config], Config]
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
     _kept: str = field(default="", init=False)  # the hash of what is in the state directory
+    _refused: bool = field(default=False, init=False)  # the last one was
 
     async def begin(self, first: First) -> None:
         """The first reload, of what ``first`` has loaded already, or in its place what it fell back on."""
@@ -113,6 +114,9 @@ class Reloads:
             screen.forget()
             fields = {"policy_hash": current.hash, "sources": current.sources}
             _log.info("configuration loaded", extra={"fields": fields})
+        elif reload.ok and self._refused:
+            _log.info("configuration mended", extra={"fields": {"policy_hash": current.hash}})
+        self._refused = not reload.ok
 
     async def _keep(self, reload: Reload) -> None:
         """Saves the files of a good load that is another than the one kept. A disk that is full stops nothing."""

@@ -57,7 +57,7 @@ class Settings:
     watch: tuple[str, ...] = ()  # ConfigMaps read through the API: NAMESPACE/NAME,NAME or NAMESPACE?LABELS; see --help
     watch_start_seconds: float = 10.0  # a start waits no longer for the API server
     watch_read_seconds: float = 75.0  # without a byte, and the API server is taken for gone; bookmarks come each 60 s
-    watch_stream_seconds: float = 300.0  # after which the server is asked to end a stream
+    watch_stream_seconds: float = 300.0  # the longest that the server is asked to let a stream last
     watch_retry_seconds: float = 30.0  # the longest pause between two tries
     service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # token, ca.crt and namespace
     on_invalid_start: str = "fail"  # or start with the files of lastGood, or with default: what Muxel ships, alone

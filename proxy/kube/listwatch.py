@@ -23,7 +23,7 @@ from proxy.kube.resources import Object
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds. The server ends a stream after ``stream``; one that has not gone on for ``short`` is a failure."""
+    """Seconds. The server ends a stream within ``stream``; one that has not gone on for ``short`` is a failure."""
 
     stream: float = 300.0
     first: float = 0.8

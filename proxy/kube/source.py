@@ -74,7 +74,10 @@ class ConfigMaps:
                 async with asyncio.timeout(_LONGEST_BURST_SECONDS):
                     await self._quiet()
             self.news.clear()
-            await reload()
+            try:
+                await reload()
+            except Exception:
+                _log.exception("reload failed; still watching")
 
     async def _quiet(self) -> None:
         while self.news.is_set():

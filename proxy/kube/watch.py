@@ -62,10 +62,14 @@ class Watch:
                 self._take(Refused(error.code, str(error), error.retry_after))
             except Unreachable as error:
                 self._take(Lost(str(error), monotonic() - begun if self.view.connected else 0.0))
+            except Exception as error:  # a bug of ours must not leave a sidecar with old policies until it restarts
+                _log.exception("watch failed; still watching")
+                self._take(Lost(repr(error)))
 
     async def _watch(self, version: str) -> None:
         """One stream, to its end or to the event after which there is no going on with it."""
-        async with self.api.watch(self.selection, version, self.pace.stream) as events:
+        seconds = self.pace.stream * (0.5 + self._rng.random() / 2)  # or all that started together come back together
+        async with self.api.watch(self.selection, version, seconds) as events:
             begun = monotonic()
             self._take(Opened())
             async for event in events:
@@ -76,7 +80,7 @@ class Watch:
 
     def _take(self, event: Event) -> None:
         before, self.view = self.view, step(self.view, event, self.pace)
-        if self.view.failures <= before.failures:
+        if isinstance(event, Listed) or (self.view.connected and isinstance(event, Opened | Told | Ended)):
             self.contact = monotonic()
         if self.view.trouble and self.view.trouble != before.trouble:
             _log.warning("watch interrupted", extra={"fields": self._fields | {"trouble": self.view.trouble}})

@@ -6,48 +6,50 @@
 
 The contract, each rule with its source. [D] is the API documentation: "concepts" is
 kubernetes.io/docs/reference/using-api/api-concepts, "conventions" is sig-architecture/api-conventions.md, "rbac" is
-reference/access-authn-authz/rbac. [M] was measured on a real 1.36. [S] was read in the source of kube-apiserver.
-[?] is from memory alone: do not build on it.
+reference/access-authn-authz/rbac. [M] was measured on a real 1.36. [S] was read in the source of kubernetes/kubernetes.
+[?] is how the source is remembered, not looked up: likely, but build nothing on it alone.
 
 Versions
 - One counter over all objects of all kinds; every write takes the next number, a deletion too [D concepts: opaque, yet
   etcd's revision; comparable as integers since 1.35].
-- A write that changes nothing writes nothing: same version, no event [S etcd3/store.go, GuaranteedUpdate].
+- A write that changes nothing writes nothing: same version, no event [? etcd3/store.go, GuaranteedUpdate].
 - ``metadata.resourceVersion`` of a list is the store's current version, not that of its newest item [D concepts].
 
 Lists
 - Without resourceVersion: the most recent. "0": any; here the most recent too, which is within the contract. N: not
   older than N, and 504 Timeout "Too large resource version" where N is not reached yet [D concepts].
 - ``limit`` gives pages of one moment; ``continue`` of a compacted moment is HTTP 410 Expired [D concepts].
-- Order is that of etcd's keys: namespace, name [S].
+- Order is that of etcd's keys: namespace, name [S watch_cache.go sorts by key].
 
 Watches
 - From N: every change after N, once, in order. An object that comes to match the selectors is ADDED, one that ceases to
-  is DELETED [D concepts; S cacher]. Without a version or from "0": ADDED for everything first [D concepts].
+  is DELETED [D concepts; ? cacher]. Without a version or from "0": ADDED for everything first [D concepts].
 - From an N that was compacted: **HTTP 200 and, as the first event, ERROR with a Status of code 410, reason Expired,
   "too old resource version: N (M)"** [M]. After a restart of the server that is the normal case [M].
-- From an N that is still to come: the stream opens and stays silent until then [S cacher; ?].
-- A DELETED object carries the version of the deletion [S].
-- BOOKMARK only where allowWatchBookmarks is set; every 60 s [M], and shortly before the end [S]. The object has a kind
-  and a resourceVersion, nothing else [D concepts].
+- From an N that is still to come: the stream opens and stays silent until then [?].
+- A DELETED object carries the version of the deletion [?].
+- BOOKMARK only where allowWatchBookmarks is set; every 60 s [M], and right before the end [S cacher.go]. The object
+  has a kind and a resourceVersion, nothing else [D concepts].
 - The stream ends, without an error, after timeoutSeconds [D]. A killed server cuts the chunked body [M].
 
 Writes
 - PUT and merge patches with a stale resourceVersion: 409 Conflict [D conventions]. PUT without one is accepted for
-  ConfigMaps and Events [S strategy.go, AllowUnconditionalUpdate], refused with 422 for Leases [S].
+  ConfigMaps [S core/configmap/strategy.go] and Events [?], refused for Leases [S coordination/lease/strategy.go] with
+  422 [?]. PUT of a Lease that is not there creates it [S same].
+- POST with a resourceVersion is an error [S storage.ErrResourceVersionSetOnCreate], 400 here [?].
 - POST of what exists: 409 AlreadyExists [D]. ``generateName`` [D].
 - Server-side apply: ``fieldManager`` is required, another manager's field with another value is 409 unless ``force``,
   what a manager applied before and no longer does is removed unless shared [D server-side-apply]. Lists are atomic
   here; really that depends on the schema. managedFields hold paths of ours instead of fieldsV1.
 - ``/status`` is served as the object itself: none of these kinds has the subresource; custom ones in tests may [?].
 - A ConfigMap: 1 048 576 bytes of data in all, 422 "Too long: may not be more than 1048576 bytes" [M]; ``immutable``
-  [M]; keys ``[-._a-zA-Z0-9]+``, none in both data and binaryData [S validation.go].
+  [M]; keys ``[-._a-zA-Z0-9]+``, none in both data and binaryData [D concepts/configuration/configmap].
 
 Access
 - An unknown bearer token: 401 Unauthorized [D]. What no rule allows: 403 Forbidden [D rbac].
 - A rule with ``resourceNames`` allows list and watch for ``fieldSelector=metadata.name=NAME`` alone; by label or whole
   it is Forbidden [M]. It never allows create: the name is not known then [D rbac].
-- A stream that is open stays open when the rules or the token change [S: authorised once, at its start].
+- A stream that is open stays open when the rules or the token change [? authorised once, at its start].
 """
 
 import asyncio
@@ -71,7 +73,7 @@ from tests.kube.streams import Asked, events
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 EVENTS = Resource("", "v1", "events", "Event")
-LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", unconditional=False)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", unconditional=False, put_creates=True)
 RESOURCES = (CONFIG_MAPS, EVENTS, LEASES)
 _HUGE = 64 * 1024 * 1024
 

@@ -44,13 +44,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind as the API serves it. ``unconditional``: a PUT without a resourceVersion is accepted."""
+    """One kind as the API serves it.
+
+    ``unconditional``: a PUT without a resourceVersion is accepted; ``put_creates``: so is one of what is not there.
+    """
 
     group: str  # "" is core
     version: str
     plural: str
     kind: str
     unconditional: bool = True
+    put_creates: bool = False
 
     @property
     def api_version(self) -> str:
@@ -128,6 +132,9 @@ class Store:
         return self._write(resource, None, new)
 
     def replace(self, resource: Resource, namespace: str, name: str, sent: Object) -> Object:
+        if resource.put_creates and (resource.label, namespace, name) not in self._objects:
+            metadata = {key: value for key, value in (sent.get("metadata") or {}).items() if key != "resourceVersion"}
+            return self.create(resource, namespace, {**sent, "metadata": {"name": name} | metadata})
         old = self.get(resource, namespace, name)
         new = self._shaped(resource, namespace, sent)
         if new["metadata"].setdefault("name", name) != name:

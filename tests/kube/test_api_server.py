@@ -301,6 +301,9 @@ async def test_a_lease_is_replaced_only_by_its_version(server: ApiServer) -> Non
     await ask(leases.replace_namespaced_lease, "controller", "studio", made)
     assert (await refused(leases.replace_namespaced_lease, "controller", "studio", made))["code"] == 409
     assert server.get("controller", resource=LEASES)["spec"]["holderIdentity"] == "b"
+    other = client.V1Lease(metadata=client.V1ObjectMeta(name="other"), spec=client.V1LeaseSpec(holder_identity="a"))
+    await ask(leases.replace_namespaced_lease, "other", "studio", other)
+    assert server.get("other", resource=LEASES)["spec"]["holderIdentity"] == "a"
 
 
 async def test_an_event_is_found_by_what_it_is_about(server: ApiServer) -> None:

@@ -343,3 +343,16 @@ spec: {rules: [{name: ink, match: {task: [tattoo]}, tier: premium}]}
     )
     assert both.policies["studio"].rules[0].name == "ink"
     assert both.hash != alone.hash
+
+
+def test_what_could_not_be_read_is_told_and_nothing_is_held_against_it() -> None:
+    rule = "{name: ours, use: {models: [defined-there]}, objectve: best}"
+    text = (
+        f"apiVersion: muxel.dev/v1alpha1\nkind: RoutingPolicy\nmetadata: {{name: other}}\nspec: {{rules: [{rule}]}}\n"
+    )
+    unread = Problem("there.yaml", 1, 1, "no such file or directory")
+    with pytest.raises(ConfigError) as caught:
+        load_documents({"here.yaml": text}, WIRES, shipped=False, tasks=TASKS, unread=[unread])
+    misspelt, missing = caught.value.problems
+    assert "objectve" in misspelt.message
+    assert missing == unread

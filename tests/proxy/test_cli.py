@@ -572,6 +572,27 @@ async def test_serve_says_where_is_ready_and_stops_when_told(tmp_path: Path) -> 
     assert muxel.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("watch", "named"),
+    [
+        ("studio/policies", "--watch needs a cluster: neither KUBERNETES_SERVICE_HOST nor KUBECONFIG is set"),
+        ("Studio/policies", "--watch 'Studio' is not the name of a Kubernetes object"),
+    ],
+)
+def test_serve_without_the_cluster_it_is_to_watch_says_so(watch: str, named: str) -> None:
+    ended = process("serve", "--watch", watch, *FREE_PORTS, KUBERNETES_SERVICE_HOST="", KUBECONFIG="")
+    assert (ended.status, ended.out) == (2, "")
+    assert named in ended.err
+
+
+def test_a_missing_policy_is_no_bad_usage_where_a_start_may_fall_back(tmp_path: Path) -> None:
+    nowhere = ("--listen", "127.0.0.1:0", "--admin-listen", "256.0.0.1:1")  # or it would serve for ever
+    ended = process("serve", "--policy", tmp_path / "none", *nowhere, MUXEL_ON_INVALID_START="default")
+    refusal = next(json.loads(line) for line in ended.err.splitlines() if "configuration refused" in line)
+    assert refusal["fallback"] == "default"
+    assert refusal["problems"] == [f"{tmp_path / 'none'}:1:1: no such file or directory"]
+
+
 async def test_the_sandbox_says_where_obeys_its_faults_and_stops_when_told(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text("- {provider: bfl, down: 1}\n")
     async with serving("sandbox", "--listen", "127.0.0.1:0", "--faults", tmp_path / "faults.yaml") as (box, told):

@@ -74,6 +74,24 @@ async def test_a_broken_start_takes_the_last_good_files_and_says_so_until_they_a
     assert lines(metrics, "muxel_config_fallback{") == []
 
 
+async def test_a_start_on_the_last_good_files_ends_its_alarm_when_just_those_are_there_again(
+    build: Build, mount: Mount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "muxel.serve")
+    file = str(mount.directory / "policy.yaml")
+    save(tmp_path / "state", LastGood({file: GOOD.encode()}, "of another version", 1.0))
+    mount.write({"policy.yaml": BROKEN})
+    world = await build("", policy=(mount.directory,), state_dir=tmp_path / "state", on_invalid_start="lastGood")
+    before = await chosen(world)
+    await reloaded(world, 2.0)
+    mount.write({"policy.yaml": GOOD})
+    await reloaded(world, 3.0)
+    assert await chosen(world) == before
+    _, readiness = await told(world, "/readyz")
+    assert (readiness["fallback"], readiness["problems"], readiness["last_reload_successful"]) == ("", [], True)
+    assert "configuration mended" in caplog.text
+
+
 async def test_a_broken_start_takes_what_is_shipped_alone_where_told_to(build: Build, mount: Mount) -> None:
     mount.write({"policy.yaml": BROKEN, "other.yaml": POLICY % ("nightly", ONLY_GPT)})
     world = await build(policy=(mount.directory,), on_invalid_start="default")

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from policies.load import Config
 from proxy import watch as watching
 from proxy.reloads import Reloads
+from proxy.settings import MIB
 from proxy.state import Reload, State
 from proxy.tasks import spawn
 from tests.proxy.conftest import Build, World
@@ -158,7 +159,7 @@ async def test_reloads_under_load_lose_nothing_and_leak_nothing(
     reloads = request.config.getoption("--reloads")
     mount, hashes = Mount(tmp_path / "policies"), Hashes()
     mount.write(GOOD[0])
-    settings = {"policy": (mount.directory,), "state_dir": tmp_path / "state"}
+    settings = {"policy": (mount.directory,), "state_dir": tmp_path / "state", "media_budget_bytes": MIB}
     world = await build("", hashes, sandbox=sandbox, **settings)
     await asyncio.wait_for(journal.reloaded.wait(), SOON)
     warm = await swap_under_load(world, mount, journal, range(WARM))

@@ -191,3 +191,23 @@ async def test_changes_that_come_together_are_one_reload(server: ApiServer, tmp_
         await asyncio.wait([following])
     assert reloads[-2:] == [[b"2", b"2"], [b"3", b"3"]]
     assert len(reloads) <= 3  # the first list may be told of as well
+
+
+async def test_a_reload_that_raises_is_not_the_end_of_following(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.create("policies", {"a.yaml": "1"})
+    reloads: asyncio.Queue[None] = asyncio.Queue()
+
+    async def fails() -> None:
+        reloads.put_nowait(None)
+        raise RuntimeError("a bug in the loader")
+
+    async with source(server, tmp_path, "policies") as maps:
+        following = spawn(maps.follow(fails), name="follow")
+        for text in ("2", "3"):
+            server.write("policies", {"a.yaml": text})
+            await asyncio.wait_for(reloads.get(), 20.0)
+        following.cancel()
+        await asyncio.wait([following])
+    assert "still watching" in caplog.text

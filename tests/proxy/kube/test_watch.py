@@ -10,7 +10,7 @@ import pytest
 
 from proxy.kube.client import Api, connect
 from proxy.kube.listwatch import Pace
-from proxy.kube.resources import CONFIG_MAPS, ApiError, Selection, Unreachable
+from proxy.kube.resources import CONFIG_MAPS, ApiError, Events, Selection, Unreachable
 from proxy.kube.watch import Watch
 from proxy.settings import SettingsError
 from proxy.tasks import spawn
@@ -91,7 +91,7 @@ async def test_a_change_is_known_at_once_and_a_deletion_too(server: ApiServer, t
     query = server.requests[1].query
     assert query["allowWatchBookmarks"] == "true"
     assert query["fieldSelector"] == "metadata.name=policies"
-    assert query["timeoutSeconds"] == "300"
+    assert 150 <= int(query["timeoutSeconds"]) <= 300
     assert query["resourceVersion"] == "1001"
 
 
@@ -261,6 +261,32 @@ async def test_a_config_map_as_large_as_they_come_arrives(server: ApiServer, tmp
         server.write("policies", largest)
         await until(lambda: seen.data() == {"policies": largest})
     assert server.count("list") == 1
+
+
+class Failing:
+    """An API whose every list is a bug of ours."""
+
+    def __init__(self) -> None:
+        self.lists = 0
+
+    async def list(self, selection: Selection) -> tuple[list[dict[str, object]], str]:
+        self.lists += 1
+        raise ZeroDivisionError("a bug")
+
+    def watch(self, selection: Selection, version: str, seconds: float) -> Events:
+        raise AssertionError("nothing was listed")
+
+
+async def test_a_bug_is_told_and_tried_again_and_is_not_the_end_of_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    api = Failing()
+    watch = Watch(api, PINNED, lambda: None, PACE)
+    running = spawn(watch.run(), name="watch")
+    await until(lambda: api.lists == 3)
+    running.cancel()
+    await asyncio.wait([running])
+    assert "still watching" in caplog.text
+    assert "a bug" in watch.view.trouble
+    assert watch.contact == 0.0
 
 
 # ----------------------------------------------------------------------------------------------------------- the client
