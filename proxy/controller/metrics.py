@@ -24,7 +24,7 @@ class ControllerMetrics(Exposition):
             "muxel_controller_compositions", "Sets of sources judged; valid or invalid", ["outcome"], registry=registry
         )
         self.writes = Counter(
-            "muxel_controller_writes", "Writes to the API; of compiled, status, event or lease",
+            "muxel_controller_writes", "Writes to the API; of compiled, status, event, lease or certificate",
             ["object", "outcome"], registry=registry,
         )  # fmt: skip
         self.reviews = Counter(

@@ -7,10 +7,11 @@ from typing import Any
 import helm_python as helm
 import pytest
 
+from proxy.controller.metrics import ControllerMetrics
 from proxy.controller.settings import ENVIRONMENT, ControllerSettings
 from proxy.controller.webhook import PATH
 from proxy.settings import read_environment
-from tests.charts.test_chart import HERE, chart, every, objects, pod_of, values_of
+from tests.charts.test_chart import CHART, HERE, chart, every, objects, pod_of, values_of
 from tests.deploy.manifests import Manifest, quantity, unrestricted
 from tests.kube.rbac import Rule
 from tests.proxy.controller.conftest import rules
@@ -197,6 +198,12 @@ def test_its_services_and_policies_reach_its_pods_and_not_the_gateways(chart: he
         assert not selector.items() <= gateway.items()
     monitor = rendered["ServiceMonitor"]["spec"]["selector"]["matchLabels"]
     assert monitor.items() <= rendered["Service"]["metadata"]["labels"].items()
+
+
+def test_the_readme_tells_of_every_metric() -> None:
+    readme = (CHART / "README.md").read_text()
+    for family in ControllerMetrics().registry.collect():
+        assert f"`{family.name}" in readme
 
 
 @pytest.mark.parametrize(
