@@ -24,7 +24,7 @@ from tests.deploy.manifests import Manifest
 from tests.kube.api_server import CONFIG_MAPS, EVENTS, ApiServer
 from tests.kube.pki import create_authority
 from tests.kube.store import Refused
-from tests.proxy.controller.conftest import PACE, data, rules, stored, until
+from tests.proxy.controller.conftest import PACE, SOON, data, rules, stored, until
 from tests.proxy.test_reroute import certificate
 from tests.proxy.test_watch import Mount
 
@@ -102,7 +102,7 @@ class Cluster:
             async with self.http.get(muxel.admin_url + "/readyz") as reply:
                 return str((await reply.json())["policy_hash"])
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SOON):
             while await shown() != policy_hash:  # noqa: ASYNC110 - another port is asked, and has no event
                 await asyncio.sleep(0.02)
 

@@ -355,7 +355,7 @@ async def test_of_two_replicas_one_writes_and_the_other_takes_over_when_it_stops
 async def test_the_lease_of_a_holder_that_died_is_taken_once_it_has_run_out(
     server: ApiServer, control: Control
 ) -> None:
-    spec = {"holderIdentity": "dead", "leaseDurationSeconds": 1, "leaseTransitions": 4}
+    spec = {"holderIdentity": "dead", "leaseDurationSeconds": 4, "leaseTransitions": 4}
     server.store.create(LEASES, "studio", {"metadata": {"name": "muxel-controller"}, "spec": spec})
     add(server, "brand", GOOD)
     async with control("one") as running:
@@ -436,7 +436,7 @@ async def test_a_replica_does_not_put_its_last_good_over_what_another_has_compil
 async def test_a_leader_that_cannot_renew_gives_up_in_time(
     server: ApiServer, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_WITHIN", 0.5)
+    monkeypatch.setattr(lease, "RENEW_WITHIN", 2.0)
     async with control("one") as running:
         await until(running.election.leads)
         server.blackhole()
