@@ -35,6 +35,7 @@ check: $(VENV)/installed
 	$(RUN)/muxel check policies/defaults policies/models
 	$(RUN)/muxel check deploy
 	$(RUN)/muxel test policies/defaults
+	$(RUN)/muxel test deploy/gitops/base/policies
 
 bench: $(VENV)/installed
 	$(RUN)/python -m tests.bench $(ARGS)

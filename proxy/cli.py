@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _serve(verbs.add_parser("serve", help="serve callers and operators"))
+    _controller(verbs.add_parser("controller", help="compile policies in a cluster, and judge them at admission"))
     _demo(verbs.add_parser("demo", help="a dozen prompts through sandbox and sidecar"))
     _sandbox(verbs.add_parser("sandbox", help="providers on loopback that draw what they are asked"))
     _check(verbs.add_parser("check", help="validate policies, catalogs, providers and manifests"))
@@ -118,6 +119,30 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="MUXEL_LOG_LEVEL, info")
     parser.set_defaults(verb=_run("proxy.verbs.server", "serve"))
+
+
+def _controller(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", metavar="NAME", help="writes NAME-compiled and NAME-status; MUXEL_NAME, muxel")
+    parser.add_argument("--namespace", metavar="NAME", help="where it writes; MUXEL_NAMESPACE, where it runs")
+    parser.add_argument(
+        "--namespaces", metavar="NAMES", help="whose sources it reads, by commas; MUXEL_NAMESPACES, its own"
+    )
+    parser.add_argument(
+        "--admin-listen", metavar="HOST:PORT", help="probes and metrics; MUXEL_ADMIN_LISTEN, 127.0.0.1:9090"
+    )
+    parser.add_argument(
+        "--webhook-listen", metavar="HOST:PORT", help="admission, behind TLS; MUXEL_WEBHOOK_LISTEN, none"
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM; MUXEL_TLS_CERT")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key; MUXEL_TLS_KEY")
+    parser.add_argument(
+        "--webhook-configuration",
+        metavar="NAME",
+        help="instead of a certificate: the configuration to tell of one that is made; MUXEL_WEBHOOK_CONFIGURATION",
+    )
+    parser.add_argument("--webhook-host", metavar="NAME", help="that the API server calls by; MUXEL_WEBHOOK_HOST")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="MUXEL_LOG_LEVEL, info")
+    parser.set_defaults(verb=_run("proxy.verbs.controller", "controller"))
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,20 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _MICROSECONDS = (50e-6, 100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 5e-3, 20e-3)
 
 
-class Metrics:
-    """A registry of its own, so that two of these can live in one test process."""
+class Exposition:
+    """What a registry looks like to who scrapes it."""
 
     content_type = CONTENT_TYPE_LATEST
+    registry: CollectorRegistry
+
+    def exposition(self) -> bytes:
+        """The OpenMetrics text."""
+        text: bytes = generate_latest(self.registry)  # type: ignore[no-untyped-call]
+        return text
+
+
+class Metrics(Exposition):
+    """A registry of its own, so that two of these can live in one test process."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -104,8 +114,3 @@ class Metrics:
             "muxel_config_watch_age_seconds", "Since the API server's last good word", ["source"], registry=registry
         )
         self.config_hash = Gauge("muxel_config_hash", "The configuration in force", ["hash"], registry=registry)
-
-    def exposition(self) -> bytes:
-        """The OpenMetrics text."""
-        text: bytes = generate_latest(self.registry)  # type: ignore[no-untyped-call]
-        return text

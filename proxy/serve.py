@@ -37,11 +37,12 @@ from proxy.health import HealthBook
 from proxy.jobs import JobBook, Sealer
 from proxy.media import MediaStore
 from proxy.metrics import Metrics
+from proxy.ports import certificate_of, load_certificate, site, tls, url
 from proxy.record import Recorder
 from proxy.reloads import Reloads, first
 from proxy.rollout import Rollouts
 from proxy.services import Services
-from proxy.settings import Settings, SettingsError, address
+from proxy.settings import Settings, SettingsError
 from proxy.state import State
 from proxy.tasks import finish, spawn
 from proxy.transport import Transport
@@ -98,12 +99,12 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         await reloads.begin(start)
         draining = asyncio.Event()
         operators = create_admin(services, draining, config_maps.contacts if config_maps else tuple)
-        admin = await _site(operators, settings.admin_listen, "admin_listen", _ADMIN_SECONDS)
+        admin = await site(operators, settings.admin_listen, "admin_listen", _ADMIN_SECONDS)
         stack.push_async_callback(admin.cleanup)
-        app = await _site(create_app(services), settings.listen, "listen", settings.drain_seconds)
+        app = await site(create_app(services), settings.listen, "listen", settings.drain_seconds)
         stack.push_async_callback(_drain, services, app)
-        certificate = _certificate(settings)
-        tls_url = await _tls(app, settings, certificate) if certificate else ""
+        certificate = certificate_of(settings.tls_cert, settings.tls_key) if settings.tls_listen else None
+        tls_url = await tls(app, settings.tls_listen, "tls_listen", certificate) if certificate else ""
         stop = asyncio.Event()
         paths = [path for path in (*settings.policy, settings.credentials, settings.tls_cert, settings.tls_key) if path]
         if paths:
@@ -116,7 +117,7 @@ async def running(settings: Settings, environ: Mapping[str, str], *processors: S
         stack.push_async_callback(_stop, accounts, stop)
         stack.callback(draining.set)
         _settle()
-        yield Running(_url(app), _url(admin), sandbox_url, services, tls_url)
+        yield Running(url(app), url(admin), sandbox_url, services, tls_url)
 
 
 def _watched(settings: Settings, environ: Mapping[str, str]) -> "AbstractAsyncContextManager[ConfigMaps]":
@@ -190,7 +191,8 @@ def _recorder(settings: Settings, sealer: Sealer, metrics: Metrics, stack: Async
 async def _reload(reloads: Reloads, certificate: ssl.SSLContext | None) -> None:
     """Something that is mounted has changed."""
     if certificate:
-        _load_certificate(certificate, reloads.services.settings)
+        settings = reloads.services.settings
+        load_certificate(certificate, settings.tls_cert, settings.tls_key)
     await reloads.reload()
 
 
@@ -224,63 +226,10 @@ async def _sandbox(settings: Settings, config: Config, keyring: Keyring, stack: 
     return sandbox.url
 
 
-def _certificate(settings: Settings) -> ssl.SSLContext | None:
-    """What the TLS port shows; None where there is no such port. Raises SettingsError."""
-    if not settings.tls_listen:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    if problem := _load_certificate(context, settings):
-        raise SettingsError("tls_cert", problem)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, settings: Settings) -> str:
-    """The certificate as it now is, for connections from now on; what is wrong with it, and then the last one stays."""
-    try:
-        context.load_cert_chain(str(settings.tls_cert), str(settings.tls_key))
-    except (OSError, ssl.SSLError) as error:
-        problem = f"{settings.tls_cert} with {settings.tls_key} cannot be used: {error.strerror or error}"
-        _log.error("certificate refused", extra={"fields": {"problem": problem}})
-        return problem
-    return ""
-
-
-async def _tls(app: web.AppRunner, settings: Settings, certificate: ssl.SSLContext) -> str:
-    """The callers' port once more, behind TLS. Raises OSError."""
-    site = web.TCPSite(app, *address(settings.tls_listen, "tls_listen"), ssl_context=certificate)
-    await site.start()
-    return _url(app, -1, "https")
-
-
 def _accounts(state: State) -> set[Credential]:
     """The cloud accounts that providers in force name."""
     providers = _current(state).catalog.providers.values()
     return {provider.credential for provider in providers if provider.credential.cloud}
-
-
-async def _site(app: web.Application, listen: str, name: str, drain: float) -> web.AppRunner:
-    """Serves ``app``. At ``cleanup`` requests in flight have ``drain`` seconds to finish. Raises OSError."""
-    host, port = address(listen, name)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        auto_decompress=False,
-        shutdown_timeout=drain / 2,  # aiohttp waits twice: before it takes the body away, and before it cancels
-        handle_signals=False,
-    )
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    return runner
-
-
-def _url(runner: web.AppRunner, index: int = 0, scheme: str = "http") -> str:
-    host, port = runner.addresses[index][:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def _drain(services: Services, app: web.AppRunner) -> None:

@@ -8,6 +8,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 from proxy.kube.resources import config_maps
 
@@ -121,8 +125,16 @@ def address(value: str, name: str) -> tuple[str, int]:
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """The settings found under ``MUXEL_*``. Raises SettingsError naming the variable that cannot be used."""
+    return read_environment(Settings, environ)
+
+
+S = TypeVar("S", bound="DataclassInstance")
+
+
+def read_environment(kind: type[S], environ: Mapping[str, str]) -> S:
+    """Settings of any kind, likewise."""
     values: dict[str, object] = {}
-    for name in (field.name for field in fields(Settings)):
+    for name in (field.name for field in fields(kind)):
         variable = f"MUXEL_{name.upper()}"
         if text := environ.get(variable, ""):
             try:
@@ -130,7 +142,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             except ValueError:
                 raise SettingsError(variable, f"is not a number: {text!r}") from None
     try:
-        return Settings(**values)  # type: ignore[arg-type]
+        return kind(**values)
     except SettingsError as error:
         raise SettingsError(f"MUXEL_{error.name.upper()}", error.complaint) from None
 
@@ -143,7 +155,7 @@ def _references(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(";") if (word := part.strip()))
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
     return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
@@ -159,9 +171,11 @@ _READ: Mapping[str, Callable[[str], object]] = {
     "credentials": Path,
     "tls_cert": Path,
     "tls_key": Path,
-    "hosts": _words,
-    "webhook_hosts": _words,
+    "hosts": words,
+    "webhook_hosts": words,
     "seal_key_file": Path,
+    "namespaces": words,
+    "resync_seconds": float,
     "max_body_bytes": int,
     "body_budget_bytes": int,
     "media_budget_bytes": int,

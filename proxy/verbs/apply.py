@@ -4,10 +4,15 @@
 ConfigMap exists, ``patch`` on its name is all the permission it needs.
 """
 
+import asyncio
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from proxy.kube.client import APPLY_PATCH, SERVICE_ACCOUNT, connect
+from proxy.kube.resources import CONFIG_MAPS, ApiError, Unreachable
+from proxy.settings import SettingsError
 from proxy.verbs.output import OK, PROBLEM, fail
 
 MANAGER = "muxel-catalog-refresh"  # who owns the fields, for the API and for kubectl's conflicts
@@ -16,26 +21,21 @@ _SECONDS = 30.0
 
 def apply_config_map(namespace: str, manifest: Mapping[str, Any]) -> int:
     """Applies ``manifest`` in ``namespace`` of the cluster around us, or of that of KUBECONFIG; the exit status."""
-    from kubernetes import client, config
-    from urllib3.exceptions import HTTPError
-
-    name = manifest["metadata"]["name"]
+    told = f"ConfigMap {namespace}/{manifest['metadata']['name']}"
     try:
-        # Not load_config: it tells on standard output which of the two it takes.
-        load = config.load_kube_config if os.environ.get("KUBECONFIG") else config.load_incluster_config
-        load()
-        with client.ApiClient() as api:
-            client.CoreV1Api(api).patch_namespaced_config_map(
-                name,
-                namespace,
-                dict(manifest),
-                field_manager=MANAGER,
-                force=True,
-                _content_type="application/apply-patch+yaml",
-                _request_timeout=_SECONDS,
-            )
-    except client.ApiException as error:
-        return fail(f"ConfigMap {namespace}/{name}: the API answered {error.status} {error.reason}", PROBLEM)
-    except (config.ConfigException, HTTPError, OSError) as error:
-        return fail(f"ConfigMap {namespace}/{name}: the API cannot be reached: {error}", PROBLEM)
+        asyncio.run(_apply(namespace, manifest))
+    except ApiError as error:
+        return fail(f"{told}: the API answered {error}", PROBLEM)
+    except (Unreachable, SettingsError) as error:
+        return fail(f"{told}: the API cannot be reached: {error}", PROBLEM)
     return OK
+
+
+async def _apply(namespace: str, manifest: Mapping[str, Any]) -> None:
+    account = Path(os.environ.get("MUXEL_SERVICE_ACCOUNT") or SERVICE_ACCOUNT)
+    api = await connect(os.environ, account, _SECONDS)
+    try:
+        path = CONFIG_MAPS.path(namespace, manifest["metadata"]["name"])
+        await api.call("PATCH", path, {"fieldManager": MANAGER, "force": "true"}, manifest, APPLY_PATCH)
+    finally:
+        await api.close()

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,9 +32,9 @@ def serve(arguments: argparse.Namespace) -> int:
         logs.install(settings.log_level)
         from proxy.serve import serve as serve_forever
 
-        return _until_stopped(serve_forever(settings, os.environ), settings.loop)
+        return until_stopped(serve_forever(settings, os.environ), settings.loop)
     except SettingsError as error:
-        return fail(f"{_spelling(error.name, arguments)} {error.complaint}", USAGE)
+        return fail(f"{spelling(error.name, arguments, ENVIRONMENT)} {error.complaint}", USAGE)
     except (ConfigError, OSError) as error:
         return _complain(error)
 
@@ -59,12 +59,12 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return settings
 
 
-def _spelling(name: str, arguments: argparse.Namespace) -> str:
+def spelling(name: str, arguments: argparse.Namespace, environment: Collection[str]) -> str:
     """A setting as its operator wrote it: the flag where that was given, else the variable."""
     if getattr(arguments, name, None) is not None:
         return "--" + name.replace("_", "-")
     variable = f"MUXEL_{name.upper()}"
-    return variable if variable in ENVIRONMENT else name
+    return variable if variable in environment else name
 
 
 def sandbox(arguments: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ def sandbox(arguments: argparse.Namespace) -> int:
         faults = read_faults(file.read_bytes(), str(file)) if file else shipped_faults()
         logs.install("info")
         wires = {name: WIRES[provider.wire] for name, provider in providers.items()}
-        return _until_stopped(_sandbox(host, port, wires, faults), "uvloop")
+        return until_stopped(_sandbox(host, port, wires, faults), "uvloop")
     except SettingsError as error:
         return fail(str(error), USAGE)
     except FaultError as error:
@@ -97,7 +97,7 @@ async def _sandbox(host: str, port: int, wires: Mapping[str, Wire], faults: Faul
     await running.close()
 
 
-def _until_stopped(work: Coroutine[Any, Any, None], loop: str) -> int:
+def until_stopped(work: Coroutine[Any, Any, None], loop: str) -> int:
     if loop == "uvloop" and sys.platform != "win32":
         import uvloop
 

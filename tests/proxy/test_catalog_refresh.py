@@ -328,27 +328,19 @@ def test_apply_is_one_server_side_apply_of_that_config_map(feed: Path) -> None:
     assert price_of(body["data"]) == 0.05
 
 
-IN_A_POD = """
-import sys
-import kubernetes.config.incluster_config as mounted
-mounted.SERVICE_TOKEN_FILENAME, mounted.SERVICE_CERT_FILENAME = sys.argv[1:3]
-from proxy.cli import main
-sys.exit(main(sys.argv[3:]))
-"""
-
-
 def test_in_a_pod_it_speaks_to_the_cluster_around_it_by_the_mounted_token(feed: Path) -> None:
-    token, certificate = feed.with_name("token"), loopback_certificate(feed.parent)
-    token.write_text("of-a-service-account")
+    account, certificate = feed.with_name("account"), loopback_certificate(feed.parent)
+    account.mkdir()
+    account.joinpath("token").write_text("of-a-service-account")
+    account.joinpath("namespace").write_text("media")
+    account.joinpath("ca.crt").write_bytes(certificate.read_bytes())
     api = Api(certificate=certificate)
     with serving(api):
         around = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": api.url.rpartition(":")[2]}
-        environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"} | around
-        argv = ["catalog", "refresh", "--prices", feed, "--apply", "media/muxel-catalog"]
-        command = [sys.executable, "-c", IN_A_POD, token, certificate, *argv]
-        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("deployment")
+        around |= {"KUBECONFIG": "", "MUXEL_SERVICE_ACCOUNT": str(account)}
+        ended = process("--prices", feed, "--apply", "media/muxel-catalog", **around)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("deployment")
     assert [(method, path.partition("?")[0]) for method, path, _, _ in api.seen] == [
         ("PATCH", "/api/v1/namespaces/media/configmaps/muxel-catalog")
     ]

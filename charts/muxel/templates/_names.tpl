@@ -20,6 +20,10 @@ app.kubernetes.io/component: gateway
 
 {{- define "muxel.labels" -}}
 {{ include "muxel.selectorLabels" . }}
+{{ include "muxel.commonLabels" . }}
+{{- end }}
+
+{{- define "muxel.commonLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: muxel
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -41,12 +45,21 @@ labels:
 {{- end }}
 {{- end }}
 
+{{- /* What the gateway mounts: with a controller, what that compiles. */}}
+{{- define "muxel.mounted" -}}
+{{- if and .Values.controller.enabled (not .Values.existingPolicies) }}
+{{- printf "%s-compiled" (include "muxel.fullname" .) }}
+{{- else }}
+{{- include "muxel.policies" . }}
+{{- end }}
+{{- end }}
+
 {{- define "muxel.policies" -}}
 {{- default (printf "%s-policies" (include "muxel.fullname" . | trunc 54 | trimSuffix "-")) .Values.existingPolicies }}
 {{- end }}
 
 {{- define "muxel.watched" -}}
-{{- prepend .Values.watch.configMaps (include "muxel.policies" .) | uniq | join "," }}
+{{- prepend .Values.watch.configMaps (include "muxel.mounted" .) | uniq | join "," }}
 {{- end }}
 
 {{- define "muxel.image" -}}
@@ -59,4 +72,57 @@ labels:
 
 {{- define "muxel.severalReplicas" -}}
 {{- if or .Values.autoscaling.enabled (gt (int .Values.replicaCount) 1) }}true{{ end }}
+{{- end }}
+
+{{- define "muxel.controller.name" -}}
+{{- printf "%s-controller" (include "muxel.fullname" . | trunc 52 | trimSuffix "-") }}
+{{- end }}
+
+{{- define "muxel.controller.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "muxel.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{- define "muxel.controller.labels" -}}
+{{ include "muxel.controller.selectorLabels" . }}
+{{ include "muxel.commonLabels" . }}
+{{- end }}
+
+{{- define "muxel.controller.metadata" -}}
+name: {{ include "muxel.controller.name" . | quote }}
+namespace: {{ .Release.Namespace | quote }}
+labels:
+  {{- include "muxel.controller.labels" . | nindent 2 }}
+{{- end }}
+
+{{- define "muxel.controller.serviceAccountName" -}}
+{{- if .Values.controller.serviceAccount.create }}
+{{- default (include "muxel.controller.name" .) .Values.controller.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.controller.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- /* The release's own namespace and those given, once each, by commas. */}}
+{{- define "muxel.controller.namespaces" -}}
+{{- concat (list .Release.Namespace) .Values.controller.namespaces | uniq | sortAlpha | join "," }}
+{{- end }}
+
+{{- define "muxel.webhook.secret" -}}
+{{- default (printf "%s-webhook" (include "muxel.controller.name" . | trunc 55 | trimSuffix "-")) .Values.webhook.existingSecret }}
+{{- end }}
+
+{{- define "muxel.webhook.configuration" -}}
+{{- /* Of the cluster, so the namespace is in its name. */}}
+{{- printf "%s-%s" (include "muxel.controller.name" .) .Release.Namespace | trimSuffix "-" }}
+{{- end }}
+
+{{- define "muxel.webhook.host" -}}
+{{- printf "%s.%s.svc" (include "muxel.controller.name" .) .Release.Namespace }}
+{{- end }}
+
+{{- /* Whether the controller makes and keeps the webhook's certificate itself. */}}
+{{- define "muxel.webhook.kept" -}}
+{{- if and .Values.webhook.enabled (not .Values.webhook.certManager.enabled) (not .Values.webhook.existingSecret) }}true{{ end }}
 {{- end }}
