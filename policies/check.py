@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from adapters.ir import Operation
-from policies import schema
+from policies import schema, supply
 from policies.compile import deployment_ids
 from policies.expressions import mistake
 from policies.globs import names as meant_by
@@ -49,7 +49,7 @@ class Entry:
 
     document: Document
     path: Path
-    model: schema.Model
+    model: supply.Model
     shipped: bool
 
 
@@ -95,7 +95,7 @@ def _list(data: object, key: str) -> list[object]:
 # ----------------------------------------------------------------------------------------------------------- providers
 
 
-def check_provider(document: Document, provider: schema.Provider, wires: Mapping[str, WireFacts]) -> Iterator[Problem]:
+def check_provider(document: Document, provider: supply.Provider, wires: Mapping[str, WireFacts]) -> Iterator[Problem]:
     if provider.spec.wire not in wires:
         yield unknown(document, ("spec", "wire"), "wire", provider.spec.wire, wires)
 
@@ -136,7 +136,7 @@ def check_lexicon(document: Document, lexicon: schema.TaskLexicon, shipped: Mapp
 
 def check_models(
     entries: Sequence[Entry],
-    providers: Mapping[str, schema.Provider],
+    providers: Mapping[str, supply.Provider],
     known: frozenset[str] | None,
     wires: Mapping[str, WireFacts],
     tasks: frozenset[str] | None,
@@ -182,7 +182,7 @@ def _check_model(entry: Entry, tasks: frozenset[str] | None) -> Iterator[Problem
             yield document.problem(where, message)
 
 
-def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iterator[Problem]:
+def _check_deployment(entry: Entry, path: Path, host: supply.Deployment) -> Iterator[Problem]:
     document = entry.document
     for index, operation in enumerate(host.operations or ()):
         if operation not in entry.model.operations:
@@ -193,7 +193,7 @@ def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iter
     for key, price in (("price", host.price), ("editPrice", host.edit_price)):
         formula = price.formula if price else None
         if (
-            isinstance(formula, schema.PerResolution | schema.PerResolutionSecond)
+            isinstance(formula, supply.PerResolution | supply.PerResolutionSecond)
             and formula.default not in formula.usd
         ):
             where = (*path, key, "formula", "default")
@@ -207,7 +207,7 @@ def _check_deployment(entry: Entry, path: Path, host: schema.Deployment) -> Iter
         yield document.problem(where, f"{spell(where)} has {len(host.loras)}, above maxLoras {most}")
 
 
-def _check_limits(document: Document, path: Path, limits: schema.Limits) -> Iterator[Problem]:
+def _check_limits(document: Document, path: Path, limits: supply.Limits) -> Iterator[Problem]:
     if limits.min_edge > limits.max_edge:
         where = (*path, "minEdge")
         yield document.problem(where, f"{spell(where)} {limits.min_edge} is above maxEdge {limits.max_edge}")
@@ -222,7 +222,7 @@ def _check_limits(document: Document, path: Path, limits: schema.Limits) -> Iter
         )
 
 
-def _check_options(entry: Entry, path: Path, host: schema.Deployment, wire: str, facts: WireFacts) -> Iterator[Problem]:
+def _check_options(entry: Entry, path: Path, host: supply.Deployment, wire: str, facts: WireFacts) -> Iterator[Problem]:
     document = entry.document
     for option in host.options:
         if option not in facts.options:
@@ -232,7 +232,7 @@ def _check_options(entry: Entry, path: Path, host: schema.Deployment, wire: str,
 
 
 def _check_operations(
-    entry: Entry, path: Path, host: schema.Deployment, wire: str, beyond: frozenset[Operation]
+    entry: Entry, path: Path, host: supply.Deployment, wire: str, beyond: frozenset[Operation]
 ) -> Iterator[Problem]:
     """``beyond`` are the operations that other wires can send and this one cannot."""
     document = entry.document

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from adapters.ir import EDGES, Auth, Lora, Operation
-from policies import schema
+from policies import supply
 from policies.catalog import (
     Catalog,
     Credential,
@@ -26,8 +26,8 @@ Host = tuple[str, str, str]  # provider, remote id, region
 
 
 def compile_catalog(
-    models: Iterable[schema.Model],
-    providers: Iterable[schema.Provider],
+    models: Iterable[supply.Model],
+    providers: Iterable[supply.Provider],
     sendable: Mapping[str, frozenset[Operation]],
 ) -> Catalog:
     """The catalog of these models; every provider a deployment names is among ``providers``. Order does not matter.
@@ -78,7 +78,7 @@ def _suffix(group: Sequence[Host]) -> Callable[[Host], str]:
     return lambda host: f"#{host[2]}/{host[1]}"
 
 
-def _provider(document: schema.Provider) -> Provider:
+def _provider(document: supply.Provider) -> Provider:
     spec = document.spec
     return Provider(
         name=document.metadata.name,
@@ -95,7 +95,7 @@ def _provider(document: schema.Provider) -> Provider:
 
 
 def _deployments(
-    spec: schema.Model, providers: Mapping[str, Provider], sendable: Mapping[str, frozenset[Operation]]
+    spec: supply.Model, providers: Mapping[str, Provider], sendable: Mapping[str, frozenset[Operation]]
 ) -> Iterable[Deployment]:
     model = Model(
         id=spec.id,
@@ -128,28 +128,28 @@ def _deployments(
         )
 
 
-def compile_price(spec: schema.Price) -> Price:
+def compile_price(spec: supply.Price) -> Price:
     formula = spec.formula
     reference_megapixel, default, seconds = 0.0, "", 0.0
     table: list[tuple[str, int, float]]
     match formula:
-        case schema.PerImage():
+        case supply.PerImage():
             table = [("image", 0, formula.usd)]
-        case schema.PerMegapixel():
+        case supply.PerMegapixel():
             table = [("first", 0, formula.first), ("extra", 0, formula.extra)]
             reference_megapixel = formula.reference
-        case schema.PerSize():
+        case supply.PerSize():
             table = [(size, _pixels(size), usd) for size, usd in formula.usd.items()]
-        case schema.PerResolution():
+        case supply.PerResolution():
             table = [(name, EDGES[name] ** 2, usd) for name, usd in formula.usd.items()]
             default = formula.default
-        case schema.PerSecond():
+        case supply.PerSecond():
             table = [("second", 0, formula.usd)]
             seconds = formula.default
-        case schema.PerResolutionSecond():
+        case supply.PerResolutionSecond():
             table = [(name, EDGES[name] ** 2, usd) for name, usd in formula.usd.items()]
             default, seconds = formula.default, formula.seconds
-    if isinstance(formula, schema.PerSize | schema.PerResolution | schema.PerResolutionSecond):
+    if isinstance(formula, supply.PerSize | supply.PerResolution | supply.PerResolutionSecond):
         table.sort(key=lambda row: (row[1], row[0]))
     return Price(
         unit=formula.unit,

@@ -68,13 +68,9 @@ def decide(
     # Who names the model, be it a rule's ``use`` or a caller's pin, answers for its quality: then there is no floor.
     floor = 0.0 if rule.use or named.pinned is not None else _floor(policy, tier, doubt)
     day = int(now // DAY)
-    if rule.refuse:
-        shown = _refused(catalog, rule)
-    else:
-        cost = _tightest(request.ask.max_cost, rule.ceilings.cost_usd, policy.ceilings.cost_usd)
-        likeness = session.model if session and held.consistency == "reference" else None
-        admission = Admission(rule, named.pinned, likeness, _keyless(catalog, credentials), day)
-        shown = sheet(screen(policy, catalog), request, Terms(admission, tuple(sorted(tasks)), floor, cost))
+    likeness = session.model if session and held.consistency == "reference" else None
+    admission = Admission(rule, named.pinned, likeness, _keyless(catalog, credentials), day)
+    shown = _shown(request, policy, catalog, admission, tuple(sorted(tasks)), floor)
     candidates, rejected = _sift(shown, _latency_ceiling(request, policy, rule), health)
     wish = _wish(request, policy, rule, tier, shown.preferred, named.preferred, session)
     ordered = rank(candidates, wish)
@@ -199,6 +195,16 @@ def _keyless(catalog: Catalog, credentials: Container[str] | None) -> frozenset[
 
 
 # ------------------------------------------------------------------------------------------------------ who is eligible
+
+
+def _shown(
+    request: MediaRequest, policy: Policy, catalog: Catalog, admission: Admission, tasks: tuple[str, ...], floor: float
+) -> Sheet:
+    rule = admission.rule
+    if rule.refuse:
+        return _refused(catalog, rule)
+    cost = _tightest(request.ask.max_cost, rule.ceilings.cost_usd, policy.ceilings.cost_usd)
+    return sheet(screen(policy, catalog), request, Terms(admission, tasks, floor, cost))
 
 
 def _refused(catalog: Catalog, rule: Rule) -> Sheet:

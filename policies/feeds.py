@@ -18,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from adapters.ir import RESOLUTIONS
-from policies import schema
+from policies import supply
 from policies.document import SIZE, SPELLING, VideoResolution
 from policies.problems import did_you_mean, excerpt
 from policies.scores import Measure, category_of
@@ -65,7 +65,7 @@ class PriceRow:
     remote: str
     region: str
     edit: bool
-    price: schema.Price | None
+    price: supply.Price | None
     fault: str = ""
 
 
@@ -176,7 +176,7 @@ def _is_edit(record: Mapping[str, Any]) -> bool:
     return operation in _EDITS
 
 
-def _price(record: Mapping[str, Any]) -> schema.Price:
+def _price(record: Mapping[str, Any]) -> supply.Price:
     written = _text(record, "unit", required=True)
     unit = _UNITS.get(written.lower())
     if unit is None:
@@ -192,7 +192,7 @@ def _price(record: Mapping[str, Any]) -> schema.Price:
     }
     try:
         written_out = {key: value for key, value in data.items() if value}
-        return schema.Price.model_validate_json(orjson.dumps(written_out), strict=True)
+        return supply.Price.model_validate_json(orjson.dumps(written_out), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"][2 if first["loc"][0] == "formula" else 0 :])

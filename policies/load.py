@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from policies import schema
+from policies import schema, supply
 from policies.cases import PolicyTest
 from policies.catalog import Catalog
 from policies.check import (
@@ -59,7 +59,7 @@ SUFFIXES = (".yaml", ".yml")
 TESTS = (".test.yaml", ".test.yml")  # files of tests alone
 CONFIG_MAP = "ConfigMap"
 
-Spec = schema.RoutingPolicy | schema.ModelCatalog | schema.Provider | schema.TaskLexicon | PolicyTest
+Spec = schema.RoutingPolicy | supply.ModelCatalog | supply.Provider | schema.TaskLexicon | PolicyTest
 Files = Mapping[str, str | bytes]  # by the name to show in problems
 
 
@@ -146,7 +146,7 @@ def load_entries(
     config = Config(
         catalog=compile_catalog(
             (entry.model for entry in entries),
-            (spec for spec in specs if isinstance(spec, schema.Provider)),
+            (spec for spec in specs if isinstance(spec, supply.Provider)),
             {name: facts.operations for name, facts in wires.items()},
         ),
         policies={spec.metadata.name: compile_policy(spec) for spec in specs if isinstance(spec, schema.RoutingPolicy)},
@@ -160,7 +160,7 @@ def load_entries(
     return config, entries
 
 
-def read_models(files: Files) -> tuple[schema.Model, ...]:
+def read_models(files: Files) -> tuple[supply.Model, ...]:
     """The models of these texts as they are written, each checked by itself alone: what an older version wrote may name
     providers and options that are gone. Raises ConfigError."""
     reading = _Reading()
@@ -168,7 +168,7 @@ def read_models(files: Files) -> tuple[schema.Model, ...]:
         _read(reading, name, content, shipped=False)
     if reading.problems:
         raise ConfigError(reading.problems)
-    catalogs = (source.spec for source in reading.sources if isinstance(source.spec, schema.ModelCatalog))
+    catalogs = (source.spec for source in reading.sources if isinstance(source.spec, supply.ModelCatalog))
     return tuple(model for catalog in catalogs for model in catalog.spec.models)
 
 
@@ -322,7 +322,7 @@ def _models(reading: _Reading, sources: Iterable[_Source]) -> list[Entry]:
     """The models in force. A user's comes before a shipped one of the same id; two of one side are a problem."""
     chosen: dict[str, tuple[Entry, bool]] = {}
     for source in sorted(sources, key=lambda source: source.shipped):
-        if not isinstance(source.spec, schema.ModelCatalog):
+        if not isinstance(source.spec, supply.ModelCatalog):
             continue
         for index, model in enumerate(source.spec.spec.models):
             entry = Entry(source.document, ("spec", "models", index), model, source.shipped)
@@ -345,11 +345,11 @@ def _check(
     names = names_of(source.document for source in sources)
     added = _added_tasks(reading, sources)
     tasks = None if tasks is None else tasks | added
-    providers: dict[str, schema.Provider] = {}
+    providers: dict[str, supply.Provider] = {}
     policies = {source.name: source.spec for source in sources if isinstance(source.spec, schema.RoutingPolicy)}
     for source in sources:
         match source.spec:
-            case schema.Provider() as provider:
+            case supply.Provider() as provider:
                 providers[source.name] = provider
                 reading.problems.extend(check_provider(source.document, provider, wires))
             case schema.TaskLexicon() as lexicon:

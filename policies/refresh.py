@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TypeVar
 
-from policies import schema
+from policies import supply
 from policies.catalog import Deployment
 from policies.decide import ENDS_SOON
 from policies.feeds import PriceRow, ScoreRow
@@ -19,7 +19,7 @@ from policies.rescore import Anchor, ScoreChange, rescore
 from policies.scores import Standard
 from policies.verdicts import Bounds, Refusal, Unmatched, Verdicts
 
-Dated = TypeVar("Dated", schema.Price, schema.Score)
+Dated = TypeVar("Dated", supply.Price, supply.Score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Refresh:
     """What came of it. ``models`` are those that differ from the catalog they are to overlay, by id; ``ending`` the
     models the feeds are about that retire within a month or have, with the day."""
 
-    models: tuple[schema.Model, ...]
+    models: tuple[supply.Model, ...]
     prices: tuple[PriceChange, ...]
     scores: tuple[ScoreChange, ...]
     anchors: tuple[Anchor, ...]
@@ -39,7 +39,7 @@ class Refresh:
 
 
 def refresh(
-    models: Sequence[schema.Model],
+    models: Sequence[supply.Model],
     deployments: Iterable[Deployment],
     prices: Iterable[PriceRow],
     scores: Iterable[ScoreRow],
@@ -47,7 +47,7 @@ def refresh(
     standard: Standard,
     bounds: Bounds,
     unread: Iterable[Refusal] = (),
-    previous: Iterable[schema.Model] = (),
+    previous: Iterable[supply.Model] = (),
     own: Mapping[str, str] | None = None,
 ) -> Refresh:
     """``models`` and ``deployments`` are the catalog without what an earlier refresh wrote, which is ``previous``.
@@ -87,7 +87,7 @@ def refresh(
     )
 
 
-def carry(model: schema.Model, earlier: schema.Model | None) -> schema.Model:
+def carry(model: supply.Model, earlier: supply.Model | None) -> supply.Model:
     """The model with the figures of an earlier refresh where they are no older than its own."""
     if earlier is None:
         return model
@@ -107,7 +107,7 @@ def carry(model: schema.Model, earlier: schema.Model | None) -> schema.Model:
     )
 
 
-def _carry_prices(host: schema.Deployment, earlier: schema.Deployment | None) -> schema.Deployment:
+def _carry_prices(host: supply.Deployment, earlier: supply.Deployment | None) -> supply.Deployment:
     if earlier is None:
         return host
     blocks = {
@@ -123,7 +123,7 @@ def _newer(ours: Dated | None, earlier: Dated | None) -> Dated | None:
     return earlier if earlier.as_of >= ours.as_of else ours
 
 
-def _priced(model: schema.Model, change: PriceChange) -> schema.Model:
+def _priced(model: supply.Model, change: PriceChange) -> supply.Model:
     hosts = list(model.deployments)
     hosts[change.index] = hosts[change.index].model_copy(update={change.block: change.new})
     return model.model_copy(update={"deployments": tuple(hosts)})

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from adapters.ir import Ask, Media, MediaRequest, Operation
-from policies import schema
+from policies import supply
 from policies.catalog import Deployment, Price
 from policies.compile import compile_price, deployment_ids
 from policies.feeds import PriceRow
@@ -32,8 +32,8 @@ class PriceChange:
     model: str
     index: int  # of the deployment in its model
     block: str  # a key of BLOCKS
-    old: schema.Price | None
-    new: schema.Price
+    old: supply.Price | None
+    new: supply.Price
     factor: float | None
 
 
@@ -41,12 +41,12 @@ class PriceChange:
 class _Host:
     """One deployment as it is written and as it is compiled."""
 
-    model: schema.Model
+    model: supply.Model
     index: int
     compiled: Deployment
 
     @property
-    def written(self) -> schema.Deployment:
+    def written(self) -> supply.Deployment:
         return self.model.deployments[self.index]
 
     @property
@@ -57,7 +57,7 @@ class _Host:
 
 def reprice(
     rows: Iterable[PriceRow],
-    models: Iterable[schema.Model],
+    models: Iterable[supply.Model],
     deployments: Mapping[str, Deployment],
     names: Mapping[str, str],
     own: Mapping[str, str],
@@ -86,7 +86,7 @@ def reprice(
 # ------------------------------------------------------------------------------------------------------ whose it is
 
 
-def _hosts(model: schema.Model, deployments: Mapping[str, Deployment]) -> Iterator[_Host]:
+def _hosts(model: supply.Model, deployments: Mapping[str, Deployment]) -> Iterator[_Host]:
     ids = deployment_ids(model.id, [(host.provider, host.remote, host.region) for host in model.deployments])
     for index, name in enumerate(ids):
         yield _Host(model, index, deployments[name])
@@ -158,7 +158,7 @@ def _newest(rows: Sequence[PriceRow]) -> list[PriceRow]:
     return [row for row in rows if row.price and row.price.as_of == day]
 
 
-def _figures(block: schema.Price | None) -> object:
+def _figures(block: supply.Price | None) -> object:
     """What a price block says, apart from who says so and when."""
     return block and block.model_dump(exclude={"source", "as_of"})
 
@@ -196,10 +196,10 @@ def _doubts(change: PriceChange, host: _Host, bounds: Bounds) -> Iterator[tuple[
         yield f"{show(old)} -> {show(new)} moves by x{factor:.3g}, beyond x{bounds.price_factor:g} either way", True
 
 
-def _main_figures(block: schema.Price) -> Iterable[float]:
+def _main_figures(block: supply.Price) -> Iterable[float]:
     """What may not be free: further megapixels and references may."""
     match block.formula:
-        case schema.PerMegapixel(first=first):
+        case supply.PerMegapixel(first=first):
             return [first]
         case table_or_figure:
             return _figures_of(table_or_figure.usd).values()
@@ -238,12 +238,12 @@ def _requests(*blocks: Price) -> Iterator[MediaRequest]:
         )
 
 
-def show(block: schema.Price | None) -> str:
+def show(block: supply.Price | None) -> str:
     """A price block in a few characters: ``$0.03``, ``$0.03+0.015/MP``, ``1K $0.04, 2K $0.06``."""
     if block is None:
         return "unknown"
     match block.formula:
-        case schema.PerMegapixel(first=first, extra=extra, reference=reference):
+        case supply.PerMegapixel(first=first, extra=extra, reference=reference):
             text = f"${first:g}+{extra:g}/MP" + (f", {reference:g}/MP of input" if reference else "")
         case table_or_figure:
             text = ", ".join(f"{name} ${usd:g}".strip() for name, usd in _figures_of(table_or_figure.usd).items())

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from policies import schema
+from policies import supply
 from policies.feeds import ScoreRow
 from policies.scores import Basis, Citation, Measure, Standard, cite, grade, pool, read_citation, whole
 from policies.verdicts import Bounds, Place, Verdicts
@@ -18,8 +18,8 @@ from policies.verdicts import Bounds, Place, Verdicts
 class ScoreChange:
     model: str
     task: str
-    old: schema.Score | None
-    new: schema.Score
+    old: supply.Score | None
+    new: supply.Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Arena:
 
 def rescore(
     rows: Iterable[ScoreRow],
-    models: Sequence[schema.Model],
+    models: Sequence[supply.Model],
     standard: Standard,
     own: Mapping[str, str],
     bounds: Bounds,
@@ -114,7 +114,7 @@ def rescore(
 
 
 def _by_category(
-    rows: Iterable[ScoreRow], arena: _Arena, models: Sequence[schema.Model], bounds: Bounds, verdicts: Verdicts
+    rows: Iterable[ScoreRow], arena: _Arena, models: Sequence[supply.Model], bounds: Bounds, verdicts: Verdicts
 ) -> dict[tuple[str, str, str], ScoreRow]:
     standard = arena.standard
     wanted = {(basis.board, name) for bases in standard.tasks.values() for basis in bases for name in basis.categories}
@@ -139,7 +139,7 @@ def _by_category(
     return {key: newest for key, group in said.items() if (newest := _newest(group, verdicts))}
 
 
-def _relatives(arena: _Arena, models: Iterable[schema.Model]) -> set[str]:
+def _relatives(arena: _Arena, models: Iterable[supply.Model]) -> set[str]:
     cited = (read_citation(score.source) for model in models for score in model.quality.values())
     return {arena.subject(one.relative, one.board) for one in cited if one and one.relative}
 
@@ -158,7 +158,7 @@ def _newest(rows: Sequence[ScoreRow], verdicts: Verdicts) -> ScoreRow | None:
     return None
 
 
-def _tell_idle(arena: _Arena, models: Iterable[schema.Model], verdicts: Verdicts) -> None:
+def _tell_idle(arena: _Arena, models: Iterable[supply.Model], verdicts: Verdicts) -> None:
     """Rows that are about a model and a category we know, and still told nothing."""
     known = {model.id for model in models}
     for (board, subject, category), row in arena.rows.items():
@@ -171,7 +171,7 @@ def _tell_idle(arena: _Arena, models: Iterable[schema.Model], verdicts: Verdicts
 
 
 def _find(
-    model: schema.Model, task: str, bases: Sequence[Basis], arena: _Arena, references: Mapping[Basis, int]
+    model: supply.Model, task: str, bases: Sequence[Basis], arena: _Arena, references: Mapping[Basis, int]
 ) -> _Found | None:
     """By what the model itself was measured at, else by what the relative was that its score is from."""
     old = model.quality.get(task)
@@ -189,7 +189,7 @@ def _find(
     return None
 
 
-def _about(model: schema.Model, bases: Sequence[Basis], standard: Standard) -> Sequence[Basis]:
+def _about(model: supply.Model, bases: Sequence[Basis], standard: Standard) -> Sequence[Basis]:
     """The bases on the first board that is about what the model does: a task has one score."""
     boards = [basis.board for basis in bases if standard.boards[basis.board].does & set(model.operations)]
     return [basis for basis in bases if basis.board in boards[:1]]
@@ -207,7 +207,7 @@ def _found(
 
 
 def _change(
-    model: schema.Model,
+    model: supply.Model,
     task: str,
     found: _Found,
     bounds: Bounds,
@@ -225,7 +225,7 @@ def _change(
         facts["estimated"] = True
     elif found.measure.votes is not None:
         facts["votes"] = found.measure.votes
-    change = ScoreChange(model.id, task, old, schema.Score.model_validate(facts))
+    change = ScoreChange(model.id, task, old, supply.Score.model_validate(facts))
     doubts = [] if bounds.takes(model.id, f"{model.id}/{task}") else list(_doubts(change, bounds))
     for reason in doubts:
         verdicts.refuse(found.rows[0].place, f"{model.id}/{task}", reason, f"{model.id}/{task}")

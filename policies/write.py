@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from policies import schema
+from policies import supply
 from policies.document import API_VERSION
 
 NAME = "refreshed"  # of the document: no shipped one is called so
@@ -26,7 +26,7 @@ class TooLarge(Exception):
     """More than a ConfigMap holds. The message says by how much."""
 
 
-def catalog_text(models: Sequence[schema.Model]) -> str:
+def catalog_text(models: Sequence[supply.Model]) -> str:
     """A ModelCatalog of these models; a comment alone where there are none, since a catalog of none is not valid."""
     if not models:
         return _HEAD + "# Nothing differs from the catalog it was made from.\n"
@@ -61,7 +61,7 @@ class _Line(dict[str, Any]):
     """A mapping that is written on one line."""
 
 
-def _laid_out(model: schema.Model) -> dict[str, Any]:
+def _laid_out(model: supply.Model) -> dict[str, Any]:
     """The model as it would be written: what is unsaid stays unsaid, and a figure with its source is one line."""
     data: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if "limits" in data:

@@ -26,7 +26,12 @@ class Metrics(Exposition):
     """A registry of its own, so that two of these can live in one test process."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._count_requests(self.registry)
+        self._count_rollouts(self.registry)
+        self._watch_configuration(self.registry)
+
+    def _count_requests(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "muxel_requests", "Requests by outcome", ["wire", "operation", "outcome"], registry=registry
         )
@@ -66,6 +71,10 @@ class Metrics(Exposition):
         self.breaker_open = Gauge(
             "muxel_breaker_open", "1 open, 0.5 half open, 0 closed", ["deployment"], registry=registry
         )
+        self.in_flight = Gauge("muxel_requests_in_flight", "Requests being worked on", registry=registry)
+        self.body_bytes = Gauge("muxel_body_bytes", "Bytes of request bodies held", registry=registry)
+
+    def _count_rollouts(self, registry: CollectorRegistry) -> None:
         self.rollout_state = Gauge(
             "muxel_rollout_state", "0 off, 1 shadow, 2 canary, 3 held", ["policy", "candidate"], registry=registry
         )
@@ -93,8 +102,8 @@ class Metrics(Exposition):
             "muxel_rollout_holds", "Candidates held, by the bound that was broken", ["policy", "bound"],
             registry=registry,
         )  # fmt: skip
-        self.in_flight = Gauge("muxel_requests_in_flight", "Requests being worked on", registry=registry)
-        self.body_bytes = Gauge("muxel_body_bytes", "Bytes of request bodies held", registry=registry)
+
+    def _watch_configuration(self, registry: CollectorRegistry) -> None:
         self.config_ok = Gauge(
             "muxel_config_last_reload_successful", "1 if the last reload was good", registry=registry
         )

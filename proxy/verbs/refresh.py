@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from policies import schema
+from policies import supply
 from policies.check import Entry
 from policies.feeds import read_prices, read_scores
 from policies.lexicon import load_lexicon
@@ -112,7 +112,7 @@ def _load(files: Mapping[str, str | bytes]) -> tuple[Config, Sequence[Entry]]:
     return load_entries(files, WIRE_FACTS, tasks=load_lexicon().tasks())
 
 
-def _previous(path: Path | None) -> Sequence[schema.Model]:
+def _previous(path: Path | None) -> Sequence[supply.Model]:
     """What the last refresh wrote: nothing before the first."""
     if path is None:
         return ()
@@ -216,7 +216,7 @@ def _percent(change: PriceChange) -> str:
     return "" if change.factor is None else f"{(change.factor - 1) * 100:+.1f} %"
 
 
-def _pair(score: schema.Score | None) -> str:
+def _pair(score: supply.Score | None) -> str:
     return f"{score.score:.3f} {score.p25:.3f}" if score else "unknown"
 
 
@@ -270,5 +270,5 @@ def _as_dict(outcome: Refresh) -> dict[str, Any]:
     }
 
 
-def _block(block: schema.Price | schema.Score | None) -> dict[str, Any] | None:
+def _block(block: supply.Price | supply.Score | None) -> dict[str, Any] | None:
     return block.model_dump(mode="json", by_alias=True, exclude_unset=True) if block else None

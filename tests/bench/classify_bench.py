@@ -2,9 +2,9 @@
 
 The labelled sets stand in tests/policies/classify. ``unseen`` and ``languages`` were written for the purpose; ``real``
 and ``held`` are prompts of public sets, labelled by reading them, and of the sets in ``held`` nothing at all was
-trained on. Each is judged by the lexicon alone and with the learned weights ("both"): the share that is right, and
-macro-F1, in percent; ``accepted`` counts the second tasks too that a person would let pass, ``plausible`` the prompts
-whose true task is among those the decision guards. ``make bench ARGS=confusion`` prints what is taken for what.
+trained on. Each is judged by the lexicon alone and with the learned weights: the share that is right, and macro-F1, in
+percent; ``accepted`` counts the second tasks too that a person would let pass, ``plausible`` the prompts whose true
+task is among those the decision guards. The model card (policies/training/README.md) has what is taken for what.
 
 Times are of the thread, for 60 words of labelled prompts joined, where most words tell, and for the prompts we wrote.
 """
@@ -60,15 +60,19 @@ def _judge_all(sets: Mapping[str, Sequence[Case]], lexicon: Lexicon) -> dict[str
     )
     figures: dict[str, float] = {}
     for name in SETS:
-        for part, cases in {name: sets[name], **_parts(name, sets[name])}.items():
-            for how, voices in (("lexicon", unlearned), ("both", lexicon)):
-                told = [classify(as_request(case), voices) for case in cases]
-                right = sum(case["task"] == traits.task for case, traits in zip(cases, told, strict=True))
-                figures[f"{part} {how} right %"] = 100 * right / len(cases)
-                pairs = ((case["task"], traits.task) for case, traits in zip(cases, told, strict=True))
-                figures[f"{part} {how} macro-F1 %"] = 100 * macro_f1(pairs)
-            figures |= _lenient(part, cases, told)
+        figures |= _judge(f"{name} lexicon", sets[name], unlearned)
+        figures |= _judge(name, sets[name], lexicon, lenient=True)
+        for part, cases in _parts(name, sets[name]).items():
+            figures |= _judge(part, cases, lexicon)
     return figures
+
+
+def _judge(name: str, cases: Sequence[Case], lexicon: Lexicon, *, lenient: bool = False) -> dict[str, float]:
+    told = [classify(as_request(case), lexicon) for case in cases]
+    pairs = [(case["task"], traits.task) for case, traits in zip(cases, told, strict=True)]
+    right = sum(wanted == task for wanted, task in pairs)
+    figures = {f"{name} right %": 100 * right / len(pairs), f"{name} macro-F1 %": 100 * macro_f1(pairs)}
+    return figures | _lenient(name, cases, told) if lenient else figures
 
 
 def _parts(name: str, cases: Sequence[Case]) -> dict[str, list[Case]]:

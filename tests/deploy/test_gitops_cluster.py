@@ -177,14 +177,14 @@ async def test_a_commit_comes_into_force_and_a_broken_one_does_not(cluster: Clus
         broken = edited(first, "objective: cheapest", "objektive: cheapest")
         (refused,) = await cluster.sync(broken)
         assert refused.startswith(
-            "1 problem in these policies:\nstudio/studio-policies/policy.yaml:6:3: spec.objektive"
+            "1 problem in these policies:\nstudio/studio-policies/policy.yaml:7:3: spec.objektive"
         )
 
         await cluster.sync(broken, admission=False)
         status = await cluster.status(accepted="False", programmed="False", observedHash=now)
         health, message = argo_health(status)
         assert health == "Degraded"
-        assert "studio/studio-policies/policy.yaml:6:3: spec.objektive is not a known key" in message
+        assert "studio/studio-policies/policy.yaml:7:3: spec.objektive is not a known key" in message
         assert flux_health(status) == "Failed"
         uid = cluster.server.get("studio-policies")["metadata"]["uid"]
         await until(lambda: any(one["reason"] == "PolicyRefused" for one in cluster.server.all(EVENTS)))

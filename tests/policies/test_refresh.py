@@ -18,7 +18,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from policies import schema
+from policies import supply
 from policies.feeds import PRICE_COLUMNS, SCORE_COLUMNS, read_prices, read_scores
 from policies.load import Config, load_entries
 from policies.parse import parse
@@ -36,7 +36,7 @@ TODAY = date(2026, 11, 30)
 
 
 @cache
-def catalog(text: str = CATALOG) -> tuple[Config, tuple[schema.Model, ...]]:
+def catalog(text: str = CATALOG) -> tuple[Config, tuple[supply.Model, ...]]:
     """What a text has in force by itself, without what is shipped; "": what is shipped."""
     config, entries = load_entries({"catalog.yaml": text} if text else {}, WIRE_FACTS, shipped=not text)
     return config, tuple(entry.model for entry in entries)
@@ -63,7 +63,7 @@ def refreshed(
         standard=load_standard(),
         bounds=Bounds(TODAY, forced=frozenset(force)),
         unread=(*unread, *unread_too),
-        previous=[schema.Model.model_validate_json(orjson.dumps(model)) for model in earlier],
+        previous=[supply.Model.model_validate_json(orjson.dumps(model)) for model in earlier],
         own=dict.fromkeys(own, "own.yaml:7:11"),
     )
 
@@ -119,7 +119,7 @@ def differing(outcome: Refresh) -> Any:
     return found
 
 
-def written(model: schema.Model) -> Any:
+def written(model: supply.Model) -> Any:
     return yaml.safe_load(catalog_text([model]))["spec"]["models"][0]
 
 
@@ -181,7 +181,7 @@ def own_feeds() -> tuple[str, str]:
     return lines(prices), lines(list(scores.values()))
 
 
-def price_line(name: str, operation: str, block: schema.Price) -> dict[str, Any]:
+def price_line(name: str, operation: str, block: supply.Price) -> dict[str, Any]:
     formula = block.formula.model_dump()
     unit, usd, default = formula.pop("unit"), formula.pop("usd", None), formula.pop("default", "")
     seconds = default if unit == "second" else formula.pop("seconds", "")
@@ -232,7 +232,7 @@ def test_a_refreshed_catalog_loads_and_is_what_it_was_but_for_the_figures() -> N
     assert len(config_map("catalog", text)["data"]["catalog.yaml"]) < MOST_BYTES
 
 
-def unfigured(model: schema.Model) -> Any:
+def unfigured(model: supply.Model) -> Any:
     data = model.model_dump(exclude={"quality": True})
     for host in data["deployments"]:
         host |= {"price": host["price"] is None, "edit_price": host["edit_price"] is None}
@@ -325,14 +325,14 @@ def test_what_is_written_reads_back_as_it_was(text: str, usd: float) -> None:
         update={
             "remote": text,
             "options": {text: [text, True, None, 3, {"512": text}]},
-            "price": schema.Price.model_validate(
+            "price": supply.Price.model_validate(
                 {"formula": {"unit": "image", "usd": usd}, "source": text, "asOf": TODAY}
             ),
         }
     )
     changed = model.model_copy(update={"deployments": (host,)})
     (document,) = parse("x.yaml", catalog_text([changed])).documents
-    assert validate(document, schema.ModelCatalog).spec.models == (changed,)  # type: ignore[union-attr]
+    assert validate(document, supply.ModelCatalog).spec.models == (changed,)  # type: ignore[union-attr]
 
 
 def test_nothing_to_write_is_a_file_without_a_document() -> None:
