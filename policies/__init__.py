@@ -10,8 +10,9 @@ tested     ``cases`` is what a test of policies may say, ``suites`` finds tests,
 known      ``catalog`` holds models, deployments and providers, ``price`` what a request costs, ``lexicon`` the words,
            ``weights`` what was learned beside them
 chosen     ``classify`` reads what a request is about, ``match`` applies rules (a ``subject`` held against
-           ``conditions``, ``when``, ``windows``, ``expressions``), ``screen`` sorts out what cannot serve, ``rank`` orders the rest,
-           ``decide`` is the one entry, ``decision`` its record, ``explain`` says why; ``rollout`` compares two
+           ``conditions``, ``when``, ``windows``, ``expressions``), ``screen`` sorts out what cannot serve, ``rank``
+           orders the rest, ``decide`` is the one entry, ``decision`` its record, ``explain`` says why; ``rollout``
+           compares two
 renewed    ``feeds`` reads the prices and scores of a day, ``refresh`` takes what is right of them, by way of
            ``reprice``, ``rescore`` and the arithmetic of ``scores``; ``verdicts`` is what became of the rest, and
            ``write`` makes the YAML

@@ -9,8 +9,9 @@ word of a caller may leave: a signal is a phrase of the lexicon, a count or a le
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import filterfalse
+from itertools import compress, count, filterfalse
 from math import exp
+from operator import itemgetter
 from typing import NamedTuple
 
 from adapters.ir import MediaRequest, Tier
@@ -26,7 +27,7 @@ EARLY_WORDS, EARLY_CHARACTERS = 8, 16
 AGAINST = 0.7  # a negated phrase votes against its tasks with this share of its weight
 NEGATION_WORDS, NEGATION_CHARACTERS = 5, 4
 ANNOUNCED_WORDS, ANNOUNCED_CHARACTERS = 6, 24  # after "that says" stands what is to be rendered, which must not vote
-TEXT = "#quoted_text"  # the unit that says that text is to be rendered: so hard a signal that
+TEXT = "quoted_text"  # the feature that says that text is to be rendered: so hard a signal that
 HUSHED = 0.25  # the weights speak lower beside it, since it holds where prompts are unlike those they were learned from
 PLAUSIBLE, PLAUSIBLE_TASKS = 0.15, 4
 MENTIONED = 0.05  # below it there is no runner-up
@@ -69,7 +70,7 @@ def classify(request: MediaRequest, lexicon: Lexicon) -> Traits:
         return Traits(implied, 1.0, "", ((implied, 1.0),), (f"operation:{request.operation}",), language, tier)
 
     ranked = _rank(reading, lexicon.groups[request.operation])
-    plausible = [(task, round(share, 4)) for task, share in ranked[:PLAUSIBLE_TASKS] if share >= PLAUSIBLE]
+    plausible = [(task, round(share, 4)) for task, share in ranked if share >= PLAUSIBLE]
     task, confidence = ranked[0]
     return Traits(
         task=task,
@@ -173,9 +174,10 @@ def _hear_words(words: Sequence[str], group: Group, negators: frozenset[str]) ->
     silent: list[list[int]] = []
     negated = announced = 0  # up to which place
     after = 0
-    for at, node in enumerate(map(group.roots.get, words)):
-        if node is None or at < after:
+    for at in compress(count(), map(group.roots.__contains__, words)):
+        if at < after:
             continue
+        node = group.roots[words[at]]
         entry, after = _longest(words, at, node) if node.next else (node.entry, at + 1)
         if entry is None:
             if words[at] in negators:
@@ -282,17 +284,18 @@ def odds_of(reading: Reading, group: Group) -> dict[str, float]:
 
 
 def _rank(reading: Reading, group: Group) -> list[tuple[str, float]]:
-    """Votes and learned scores through a softmax: the tasks with their probabilities, best first."""
+    """Votes and learned scores through a softmax: the likeliest tasks with their probabilities, best first."""
     odds = odds_of(reading, group)
     sharpness = 1.0
     if group.weights:
         sharpness = 1 / group.weights.temperature
-        loudness = HUSHED if TEXT in reading.units else 1.0
-        for task, learned in score(group.weights, reading.units).items():
+        loudness = HUSHED if TEXT in reading.features else 1.0
+        for task, learned in score(group.weights, reading.units):
             odds[task] = odds.get(task, 0.0) + learned * loudness
     powers = {task: exp(odd * sharpness) for task, odd in odds.items()}
     total = sum(powers.values()) + len(group.tasks) - len(powers)  # a task nothing speaks of has exp(0)
-    return [(task, powers[task] / total) for task in sorted(powers, key=powers.__getitem__, reverse=True)]
+    best = sorted(powers.items(), key=itemgetter(1), reverse=True)[:PLAUSIBLE_TASKS]
+    return [(task, power / total) for task, power in best]
 
 
 def _signals(heard: Heard, against: Iterable[Entry]) -> list[str]:

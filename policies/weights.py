@@ -11,7 +11,7 @@ by its pieces, runs of four and five letters: "Firmenlogo" by the "logo" in it, 
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -27,8 +27,6 @@ LANE = 4  # bytes: no text is long enough to overflow it
 PIECES = (4, 5)  # letters; the ends of a word count as one
 REMEMBERED = 16_384  # words heard by their pieces, about 150 bytes each
 
-Spell = Callable[[str], int]
-
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -37,23 +35,34 @@ class Weights:
     tasks: tuple[str, ...]
     scale: float  # of a byte
     temperature: float  # which makes votes and scores together say how sure we are
-    units: Mapping[str, int]  # a word, or a character of an unspaced script
+    units: "Units"
     pairs: Mapping[tuple[str, str], int]
-    spell: Spell  # the lanes of a word that is not among the units; 0 where no piece of it is known
     lanes: Struct
 
 
-def score(weights: Weights, units: Sequence[str]) -> dict[str, float]:
-    """The score of every task for a text cut into ``units``, as log odds; none if nothing in it is known. However often
-    a unit is there, it counts once; and the more there are the less each says, or long texts would always seem sure."""
-    known, spell = weights.units.get, weights.spell
-    found = [lanes for unit in {*units} if (lanes := known(unit) or spell(unit))]
-    found += filter(None, map(weights.pairs.get, {*pairwise(units)}))
+class Units(dict[str, int]):
+    """The lanes of what was learned, a word or a character of an unspaced script; of any other word those of its
+    pieces, 0 where none of them is known."""
+
+    def __init__(self, learned: Iterable[tuple[str, int]], spell: Callable[[str], int]) -> None:
+        super().__init__(learned)
+        self.spell = spell
+
+    def __missing__(self, word: str) -> int:
+        return self.spell(word)
+
+
+def score(weights: Weights, units: Sequence[str]) -> list[tuple[str, float]]:
+    """Every task with its score for a text cut into ``units``, as log odds; none if nothing in it is known. However
+    often a unit is there, it counts once; and the more there are the less each says, or long texts would always seem
+    sure."""
+    pairs = {*filter(weights.pairs.__contains__, pairwise(units))}
+    found = [*filter(None, map(weights.units.__getitem__, {*units})), *map(weights.pairs.__getitem__, pairs)]
     if not found:
-        return {}
+        return []
     sums = weights.lanes.unpack(sum(found).to_bytes(weights.lanes.size, "little"))
     neutral, scale = NEUTRAL * len(found), weights.scale / sqrt(len(found) + CALM)
-    return {task: (total - neutral) * scale for task, total in zip(weights.tasks, sums, strict=True)}
+    return [(task, (total - neutral) * scale) for task, total in zip(weights.tasks, sums, strict=True)]
 
 
 def pieces_of(word: str) -> set[str]:
@@ -70,7 +79,7 @@ def keep_tasks(weights: Weights, tasks: Collection[str]) -> Weights:
     return replace(weights, tasks=tuple(task for task in weights.tasks if task in tasks), lanes=lanes)
 
 
-def _speller(pieces: Mapping[str, int], lanes: Struct) -> Spell:
+def _speller(pieces: Mapping[str, int], lanes: Struct) -> Callable[[str], int]:
     """Spelling out is slow and words come again; the memory is bounded and holds nothing but what follows from them."""
 
     @lru_cache(REMEMBERED)
@@ -121,10 +130,9 @@ def _unpack_group(header: Mapping[str, Any], keys: Sequence[str], table: bytes) 
     wide[::LANE] = table
     rows = (int.from_bytes(wide[at : at + lanes.size], "little") for at in range(0, len(wide), lanes.size))
     numbers = zip(keys, rows, strict=True)
-    units = dict(islice(numbers, header["units"]))
+    learned = dict(islice(numbers, header["units"]))
     pairs = {(one, other): row for key, row in islice(numbers, header["pairs"]) for one, other in [key.split(" ")]}
     pieces = dict(numbers)
     tasks = tuple(header["tasks"])
-    return Weights(
-        tasks, header["scale"], header["temperature"], units, pairs, spell=_speller(pieces, lanes), lanes=lanes
-    )
+    units = Units(learned.items(), _speller(pieces, lanes))
+    return Weights(tasks, header["scale"], header["temperature"], units, pairs, lanes)

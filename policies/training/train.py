@@ -140,8 +140,8 @@ def score_all(model: Model, examples: Sequence[Example], others: Sequence[Exampl
 
 
 def _score(weights: Weights, example: Example) -> list[float]:
-    scores = score(weights, example.spoken)
-    loudness = HUSHED if TEXT in example.spoken else 1.0
+    scores = dict(score(weights, example.spoken))
+    loudness = HUSHED if f"#{TEXT}" in example.spoken else 1.0
     return [scores.get(task, 0.0) * loudness for task in weights.tasks]
 
 

@@ -6,7 +6,8 @@ trained on. Each is judged by the lexicon alone and with the learned weights: th
 percent; ``accepted`` counts the second tasks too that a person would let pass, ``plausible`` the prompts whose true
 task is among those the decision guards. The model card (policies/training/README.md) has what is taken for what.
 
-Times are of the thread, for 60 words of labelled prompts joined, where most words tell, and for the prompts we wrote.
+Times are of the thread, for 60 words of labelled prompts joined, where most words tell, and for the labelled prompts;
+"least" takes the fastest of all rounds for each prompt: what it costs where no neighbour is in the way.
 """
 
 import json
@@ -118,15 +119,20 @@ def _time_all(prompts: Sequence[Case], lexicon: Lexicon) -> dict[str, float]:
     }
     figures: dict[str, float] = {}
     for name, some in requests.items():
-        spent: list[int] = []
-        for request in some * ROUNDS:
-            start = thread_time_ns()
-            classify(request, lexicon)
-            spent.append(thread_time_ns() - start)
-        spent.sort()
-        figures[f"{name} p50 us"] = spent[len(spent) // 2] / 1_000
-        figures[f"{name} p99 us"] = spent[len(spent) * 99 // 100] / 1_000
+        rounds = [[_time(request, lexicon) for request in some] for _ in range(ROUNDS)]
+        spent = sorted(took for one in rounds for took in one)
+        least = sorted(map(min, zip(*rounds, strict=True)))
+        figures[f"{name} p50 us"] = spent[len(spent) // 2]
+        figures[f"{name} p99 us"] = spent[len(spent) * 99 // 100]
+        figures[f"{name} p50 us, least"] = least[len(least) // 2]
+        figures[f"{name} p99 us, least"] = least[len(least) * 99 // 100]
     return figures
+
+
+def _time(request: MediaRequest, lexicon: Lexicon) -> float:
+    start = thread_time_ns()
+    classify(request, lexicon)
+    return (thread_time_ns() - start) / 1_000
 
 
 def _time_loading() -> float:

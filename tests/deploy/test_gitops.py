@@ -132,7 +132,8 @@ def test_what_is_wrong_stops_the_pull_request_at_its_place(repository: Path) -> 
     change(repository, "costUsd", "costUds")
     status, comment, printed = ci(repository)
     assert (status, comment) == (1, "")
-    assert 'base/policies/policy.yaml:10:5: spec.ceilings.costUds is not a known key; did you mean "costUsd"?' in printed
+    place = "base/policies/policy.yaml:10:5"
+    assert f'{place}: spec.ceilings.costUds is not a known key; did you mean "costUsd"?' in printed
 
 
 @needs_kustomize

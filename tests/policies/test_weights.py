@@ -16,12 +16,13 @@ from policies.weights import (
     NEUTRAL,
     REMEMBERED,
     VERSION,
+    Weights,
     keep_tasks,
     load_weights,
     pieces_of,
-    score,
     unpack,
 )
+from policies.weights import score as scores_of
 from tests.policies.test_lexicon import SMALL
 
 TASKS = ("general", "lettering")
@@ -44,6 +45,10 @@ def file_of(weights: Mapping[str, tuple[int, ...]], version: int = VERSION) -> b
     }
     header = json.dumps({"version": version, "groups": {"image": group}})
     return header.encode() + b"\n" + zlib.compress(text + lanes)
+
+
+def score(weights: Weights, units: list[str]) -> dict[str, float]:
+    return dict(scores_of(weights, units))
 
 
 def kind_of(key: str) -> str:
@@ -105,7 +110,7 @@ def test_only_words_of_letters_have_pieces(word: str) -> None:
 def test_the_memory_of_spelled_words_is_bounded() -> None:
     for number in range(REMEMBERED + 1_000):
         score(PIECES, [f"{'abcdefghij'[number % 10]}logo{number:x}".translate(LETTERS)])
-    info = PIECES.spell.cache_info()  # type: ignore[attr-defined]
+    info = PIECES.units.spell.cache_info()  # type: ignore[attr-defined]
     assert info.currsize == REMEMBERED
 
 
