@@ -141,7 +141,7 @@ def _set_quotes_apart(text: str) -> tuple[str, int]:
 
 def _language(text: str, words: Sequence[str], languages: Mapping[str, tuple[str, ...]]) -> str:
     """By script, or by words that English does not have; a foreign name or two do not make a language."""
-    if FOREIGN.search(text):
+    if not text.isascii() and FOREIGN.search(text):
         for language, script in SCRIPTS:
             if len(script.findall(text)) * 4 > len(words):
                 return language
@@ -289,9 +289,9 @@ def _rank(reading: Reading, group: Group) -> list[tuple[str, float]]:
     sharpness = 1.0
     if group.weights:
         sharpness = 1 / group.weights.temperature
-        loudness = HUSHED if TEXT in reading.features else 1.0
-        for task, learned in score(group.weights, reading.units):
-            odds[task] = odds.get(task, 0.0) + learned * loudness
+        voted = odds.get
+        scores = score(group.weights, reading.units, HUSHED if TEXT in reading.features else 1.0)
+        odds |= {task: learned + voted(task, 0.0) for task, learned in scores}
     powers = {task: exp(odd * sharpness) for task, odd in odds.items()}
     total = sum(powers.values()) + len(group.tasks) - len(powers)  # a task nothing speaks of has exp(0)
     best = sorted(powers.items(), key=itemgetter(1), reverse=True)[:PLAUSIBLE_TASKS]

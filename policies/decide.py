@@ -13,7 +13,18 @@ from typing import NamedTuple
 from adapters.ir import MediaRequest, Tier
 from policies.catalog import Catalog
 from policies.classify import Traits
-from policies.decision import Candidate, Code, Decision, Health, HealthView, Rejection, Rewrite, Session, Trace
+from policies.decision import (
+    Candidate,
+    Code,
+    Decision,
+    Health,
+    HealthView,
+    Rejection,
+    Rewrite,
+    Session,
+    Trace,
+    codes_of,
+)
 from policies.explain import no_candidate, share
 from policies.match import NO_RULE, Policy, Rule, first_match, trace
 from policies.rank import Wish, rank
@@ -81,6 +92,7 @@ def decide(
     return Decision(
         candidates=ordered,
         rejected=rejected,
+        codes=_codes(rejected, shown),
         traits=traits,
         tier=tier,
         floor=floor,
@@ -210,7 +222,13 @@ def _shown(
 def _refused(catalog: Catalog, rule: Rule) -> Sheet:
     detail = f"refused by rule {rule.name}"
     rejected = tuple(Rejection(deployment, Code.DENIED, detail) for deployment in catalog.deployments)
-    return Sheet(sound=(), rejected=rejected, preferred=frozenset())
+    return Sheet(sound=(), rejected=rejected, codes=codes_of(rejected), preferred=frozenset())
+
+
+def _codes(rejected: Sequence[Rejection], shown: Sheet) -> str:
+    """What the sheet rejects stands at the end."""
+    halted = codes_of(rejected[: len(rejected) - len(shown.rejected)])
+    return f"{halted},{shown.codes}" if halted and shown.codes else halted or shown.codes
 
 
 def _sift(shown: Sheet, latency: float | None, health: HealthView) -> tuple[Sequence[Candidate], tuple[Rejection, ...]]:

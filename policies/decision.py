@@ -3,7 +3,7 @@
 ``decide`` writes it, ``explain``, the trace, the audit and the response headers read it. Values only, no behaviour.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -83,6 +83,11 @@ class Rejection(NamedTuple):
         return self.text % self.numbers if self.numbers else self.text
 
 
+def codes_of(rejected: Iterable[Rejection]) -> str:
+    """``deployment:code`` of each, with commas between: for the trace."""
+    return ",".join([f"{one.deployment.id}:{one.code.value}" for one in rejected])
+
+
 @dataclass(frozen=True, slots=True)
 class Rewrite:
     """What a rule adds to the request. All but prefix and suffix only where the request has none of its own."""
@@ -136,6 +141,7 @@ class Decision:
 
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejection, ...]
+    codes: str  # of the rejected, as ``codes_of`` writes them
     traits: Traits
     tier: Tier
     floor: float  # that the lower quartile had to clear; 0 where a rule waived it

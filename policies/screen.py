@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from adapters.ir import MediaRequest, Operation
 from policies.catalog import Catalog, Deployment, Model
-from policies.decision import Candidate, Code, Rejection
+from policies.decision import Candidate, Code, Rejection, codes_of
 from policies.match import Policy, Rule
 from policies.price import formula_for, price
 
@@ -70,6 +70,7 @@ class Sheet(NamedTuple):
 
     sound: tuple[Candidate, ...]  # best quality first, then by id; with the catalog's latency
     rejected: tuple[Rejection, ...]
+    codes: str  # of the rejected, as ``codes_of`` writes them: once for all prompts of a shape
     preferred: frozenset[str]  # by the rule, by id
 
 
@@ -181,7 +182,7 @@ def _join(screen: Screen, request: MediaRequest, shape: Shape, terms: Terms) -> 
     sound.sort(key=lambda one: (-(one.score or 0.0), one.deployment.id))
     prefers = admission.rule.prefer
     preferred = frozenset(one.deployment.id for one in sound if prefers(one.deployment)) if prefers else frozenset()
-    return Sheet(tuple(sound), tuple(rejected), preferred)
+    return Sheet(tuple(sound), tuple(rejected), codes_of(rejected), preferred)
 
 
 # -------------------------------------------------------------------------------------------- who may be asked at all

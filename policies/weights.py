@@ -11,7 +11,7 @@ by its pieces, runs of four and five letters: "Firmenlogo" by the "logo" in it, 
 
 import json
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -52,17 +52,17 @@ class Units(dict[str, int]):
         return self.spell(word)
 
 
-def score(weights: Weights, units: Sequence[str]) -> list[tuple[str, float]]:
-    """Every task with its score for a text cut into ``units``, as log odds; none if nothing in it is known. However
-    often a unit is there, it counts once; and the more there are the less each says, or long texts would always seem
-    sure."""
+def score(weights: Weights, units: Sequence[str], loudness: float = 1.0) -> Iterator[tuple[str, float]]:
+    """Every task with its score for a text cut into ``units``, as log odds times ``loudness``; none if nothing in it is
+    known. However often a unit is there, it counts once; and the more there are the less each says, or long texts would
+    always seem sure."""
     pairs = {*filter(weights.pairs.__contains__, pairwise(units))}
     found = [*filter(None, map(weights.units.__getitem__, {*units})), *map(weights.pairs.__getitem__, pairs)]
     if not found:
-        return []
+        return iter(())
     sums = weights.lanes.unpack(sum(found).to_bytes(weights.lanes.size, "little"))
-    neutral, scale = NEUTRAL * len(found), weights.scale / sqrt(len(found) + CALM)
-    return [(task, (total - neutral) * scale) for task, total in zip(weights.tasks, sums, strict=True)]
+    neutral, scale = NEUTRAL * len(found), weights.scale * loudness / sqrt(len(found) + CALM)
+    return zip(weights.tasks, [(total - neutral) * scale for total in sums], strict=True)
 
 
 def pieces_of(word: str) -> set[str]:

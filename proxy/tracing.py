@@ -156,7 +156,7 @@ def _decision_attributes(decision: Decision, policy_hash: str) -> dict[str, str 
         "muxel.policy.hash": policy_hash,
         "muxel.reason": decision.reason,
         "muxel.candidates": ",".join([row.deployment.id for row in decision.candidates]),
-        "muxel.rejected": ",".join([row.deployment.id + ":" + row.code for row in decision.rejected]),
+        "muxel.rejected": decision.codes,
     }
     told = (("muxel.task.runner_up", traits.runner_up), ("muxel.rule", decision.rule), ("muxel.mark", decision.mark))
     attributes.update((name, value) for name, value in told if value)
