@@ -59,13 +59,13 @@ class Reading(NamedTuple):
     features: Mapping[str, str]  # what speaks besides phrases: the name the lexicon gives votes to, and the signal
     units: Sequence[str]  # what the weights know: words, and characters of unspaced scripts
     language: str
+    tier: Tier | None
 
 
 def classify(request: MediaRequest, lexicon: Lexicon) -> Traits:
     """What ``request`` is about. Never raises; of each prompt the first 2,000 characters are read."""
     reading = read(request, lexicon)
-    heard, language = reading.heard, reading.language
-    tier = QUALITY.get(request.quality) or next((e.tier for e, factor in heard.items() if e.tier and factor > 0), None)
+    language, tier = reading.language, QUALITY.get(request.quality) or reading.tier
     if implied := lexicon.operations.get(request.operation):
         return Traits(implied, 1.0, "", ((implied, 1.0),), (f"operation:{request.operation}",), language, tier)
 
@@ -77,7 +77,7 @@ def classify(request: MediaRequest, lexicon: Lexicon) -> Traits:
         confidence=round(confidence, 4),
         runner_up=ranked[1][0] if len(ranked) > 1 and ranked[1][1] >= MENTIONED else "",
         tasks=tuple(plausible) or ((task, round(confidence, 4)),),
-        signals=tuple([*reading.features.values(), *_signals(heard, reading.against)][:SIGNALS]),
+        signals=tuple([*reading.features.values(), *_signals(reading.heard, reading.against)][:SIGNALS]),
         language=language,
         tier=tier,
     )
@@ -114,10 +114,11 @@ def read(request: MediaRequest, lexicon: Lexicon) -> Reading:
     if request.negative_prompt:
         unwanted = fold(request.negative_prompt[:READ])
         against = dict.fromkeys(_hear(unwanted, split_words(unwanted), group, lexicon)[0], -AGAINST)
-    announced = any(entry.announces and factor > 0 for entry, factor in heard.items())
-    features = dict(_features(request, quoted, announced))
+    said = [entry for entry, factor in heard.items() if factor > 0 and (entry.announces or entry.tier)]
+    features = dict(_features(request, quoted, any(entry.announces for entry in said)))
     units += [f"#{feature}" for feature in features]  # no word has that sign in it
-    return Reading(heard, against, features, units, _language(text, words, lexicon.languages))
+    tier = next((entry.tier for entry in said if entry.tier), None)
+    return Reading(heard, against, features, units, _language(text, words, lexicon.languages), tier)
 
 
 def _set_quotes_apart(text: str) -> tuple[str, int]:
@@ -145,7 +146,7 @@ def _language(text: str, words: Sequence[str], languages: Mapping[str, tuple[str
         for language, script in SCRIPTS:
             if len(script.findall(text)) * 4 > len(words):
                 return language
-    telling = {*filter(languages.__contains__, words)}
+    telling = languages.keys() & words
     if len(telling) < 2 or len(telling) * 8 < len(words):
         return "en"
     told = sorted(language for word in telling for language in languages[word])
@@ -286,13 +287,12 @@ def odds_of(reading: Reading, group: Group) -> dict[str, float]:
 def _rank(reading: Reading, group: Group) -> list[tuple[str, float]]:
     """Votes and learned scores through a softmax: the likeliest tasks with their probabilities, best first."""
     odds = odds_of(reading, group)
-    sharpness = 1.0
+    sharpness, powers = 1.0, {}
     if group.weights:
-        sharpness = 1 / group.weights.temperature
-        voted = odds.get
+        sharpness, voted = 1 / group.weights.temperature, odds.pop
         scores = score(group.weights, reading.units, HUSHED if TEXT in reading.features else 1.0)
-        odds |= {task: learned + voted(task, 0.0) for task, learned in scores}
-    powers = {task: exp(odd * sharpness) for task, odd in odds.items()}
+        powers = {task: exp((learned + voted(task, 0.0)) * sharpness) for task, learned in scores}
+    powers |= {task: exp(odd * sharpness) for task, odd in odds.items()}
     total = sum(powers.values()) + len(group.tasks) - len(powers)  # a task nothing speaks of has exp(0)
     best = sorted(powers.items(), key=itemgetter(1), reverse=True)[:PLAUSIBLE_TASKS]
     return [(task, power / total) for task, power in best]
