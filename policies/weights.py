@@ -4,7 +4,7 @@ Knows the format of ``weights.bin``, which policies/training/train.py writes, an
 loads the file at start, ``classify`` adds the scores to the votes of the lexicon. Must not know a request, nor which
 words speak for what. A task that was not in the training has no score, which counts as nought.
 
-Each unit has one integer with a byte for each task, widened to a lane of 32 bits when it is loaded: so one addition
+Each unit has one integer with a byte for each task, widened to a lane of 16 bits when it is loaded: so one addition
 adds a word to the scores of all tasks. A byte of ``NEUTRAL`` is no weight at all. A word that was not learned is heard
 by its pieces, runs of four and five letters: "Firmenlogo" by the "logo" in it, a misspelt word by what is left of it.
 """
@@ -18,14 +18,16 @@ from importlib.resources import files
 from itertools import islice, pairwise
 from math import sqrt
 from struct import Struct
+from sys import intern
 from typing import Any
 
 VERSION = 2
 NEUTRAL = 128
 CALM = 6  # a text of one or two known units says little
-LANE = 4  # bytes: no text is long enough to overflow it
+LANE = 2  # bytes, which hold the sum of
+TOGETHER = 256  # bytes of weights; what has more units is summed in parts
 PIECES = (4, 5)  # letters; the ends of a word count as one
-REMEMBERED = 16_384  # words heard by their pieces, about 150 bytes each
+REMEMBERED = 16_384  # words heard by their pieces, about 100 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,10 @@ def score(weights: Weights, units: Sequence[str], loudness: float = 1.0) -> Iter
     found = [*filter(None, map(weights.units.__getitem__, {*units})), *map(weights.pairs.__getitem__, pairs)]
     if not found:
         return iter(())
-    sums = weights.lanes.unpack(sum(found).to_bytes(weights.lanes.size, "little"))
+    lanes = weights.lanes
+    parts = [sum(found[at : at + TOGETHER]) for at in range(0, len(found), TOGETHER)]
+    columns = [lanes.unpack(part.to_bytes(lanes.size, "little")) for part in parts]
+    sums = columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
     neutral, scale = NEUTRAL * len(found), weights.scale * loudness / sqrt(len(found) + CALM)
     return zip(weights.tasks, [(total - neutral) * scale for total in sums], strict=True)
 
@@ -75,22 +80,25 @@ def pieces_of(word: str) -> set[str]:
 
 def keep_tasks(weights: Weights, tasks: Collection[str]) -> Weights:
     """Without the scores of tasks that are not in ``tasks``: an operator may have dropped one."""
-    lanes = Struct("<" + "".join("I" if task in tasks else f"{LANE}x" for task in weights.tasks))
+    lanes = Struct("<" + "".join("H" if task in tasks else f"{LANE}x" for task in weights.tasks))
     return replace(weights, tasks=tuple(task for task in weights.tasks if task in tasks), lanes=lanes)
 
 
-def _speller(pieces: Mapping[str, int], lanes: Struct) -> Callable[[str], int]:
-    """Spelling out is slow and words come again; the memory is bounded and holds nothing but what follows from them."""
+def _speller(pieces: Mapping[str, int], table: bytes, lanes: Struct) -> Callable[[str], int]:
+    """``pieces`` say where in the table each one's bytes begin. Spelling out is slow and words come again; the memory
+    is bounded and holds nothing but what follows from them."""
+    width = lanes.size // LANE
 
     @lru_cache(REMEMBERED)
     def spell(word: str) -> int:
-        found = [*filter(None, map(pieces.get, pieces_of(word)))]
+        found = [table[at : at + width] for piece in pieces_of(word) if (at := pieces.get(piece)) is not None]
         if not found:
             return 0
-        sums = lanes.unpack(sum(found).to_bytes(lanes.size, "little"))
         neutral, root = NEUTRAL * len(found), sqrt(len(found))
-        told = (NEUTRAL + min(NEUTRAL - 1, max(1 - NEUTRAL, round((total - neutral) / root))) for total in sums)
-        return int.from_bytes(lanes.pack(*told), "little")
+        sums = (round((sum(column) - neutral) / root) for column in zip(*found, strict=True))
+        return int.from_bytes(
+            lanes.pack(*(NEUTRAL + min(NEUTRAL - 1, max(1 - NEUTRAL, told)) for told in sums)), "little"
+        )
 
     return spell
 
@@ -125,14 +133,14 @@ def unpack(data: bytes) -> dict[str, Weights]:
 
 
 def _unpack_group(header: Mapping[str, Any], keys: Sequence[str], table: bytes) -> Weights:
-    lanes = Struct(f"<{len(header['tasks'])}I")
-    wide = bytearray(len(table) * LANE)
-    wide[::LANE] = table
+    width, summed = len(header["tasks"]), header["units"] + header["pairs"]
+    lanes = Struct(f"<{width}H")
+    wide = bytearray(summed * lanes.size)
+    wide[::LANE] = table[: summed * width]
     rows = (int.from_bytes(wide[at : at + lanes.size], "little") for at in range(0, len(wide), lanes.size))
-    numbers = zip(keys, rows, strict=True)
+    numbers = zip(map(intern, keys), rows, strict=False)
     learned = dict(islice(numbers, header["units"]))
-    pairs = {(one, other): row for key, row in islice(numbers, header["pairs"]) for one, other in [key.split(" ")]}
-    pieces = dict(numbers)
-    tasks = tuple(header["tasks"])
-    units = Units(learned.items(), _speller(pieces, lanes))
-    return Weights(tasks, header["scale"], header["temperature"], units, pairs, lanes)
+    pairs = {(intern(one), intern(other)): row for key, row in numbers for one, other in [key.split(" ")]}
+    pieces = {piece: at * width for at, piece in enumerate(keys[summed:], summed)}
+    units = Units(learned.items(), _speller(pieces, table, lanes))
+    return Weights(tuple(header["tasks"]), header["scale"], header["temperature"], units, pairs, lanes)

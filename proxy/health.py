@@ -49,7 +49,8 @@ class HealthBook:
         self._breakers = breakers
         self._records: dict[str, _Record] = {}
         self._view: dict[str, Health] = {}
-        self._viewed: tuple[float, int, int] | None = None
+        self._viewed: tuple[float, int] | None = None
+        self._catalog: Catalog | None = None  # that was viewed
 
     def record(self, deployment: str, cause: Cause | None, seconds: float, now: float) -> None:
         """One attempt; ``cause`` None for a success in ``seconds``. Neutral causes say nothing of the upstream."""
@@ -67,9 +68,9 @@ class HealthBook:
     def view(self, catalog: Catalog, now: float) -> Mapping[str, Health]:
         """What is known of the catalog's deployments. The same mapping for a moment, so that a busy sidecar does not
         rebuild it for every request; a breaker that changes shows at once."""
-        key = (now // REFRESH, self._breakers.version, id(catalog))
-        if key != self._viewed:
-            self._viewed = key
+        key = (now // REFRESH, self._breakers.version)
+        if key != self._viewed or catalog is not self._catalog:
+            self._viewed, self._catalog = key, catalog
             self._view = {
                 deployment.id: health
                 for deployment in catalog.deployments

@@ -1,5 +1,6 @@
 """What live traffic says of a deployment: when it is believed and forgotten, and how fresh a decision sees it."""
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -156,3 +157,11 @@ def test_another_catalog_is_another_view(book: HealthBook) -> None:
     book.record(FLUX.id, None, 2.0, 0.0)
     assert FLUX.id in book.view(CATALOG, 0.0)
     assert book.view(Catalog((), {}, {}, {}, {}), 0.0) == {}
+
+
+def test_another_catalog_has_a_view_of_its_own_though_nothing_else_has_changed(book: HealthBook) -> None:
+    seen(book, 3.0, 1)
+    other = replace(CATALOG, deployments=())
+    assert {*book.view(CATALOG, 0.0)} == {FLUX.id}
+    assert {*book.view(other, 0.0)} == set()
+    assert {*book.view(CATALOG, 0.0)} == {FLUX.id}
