@@ -126,9 +126,7 @@ def spelled(unit: Unit) -> set[str]:
 def columns_of(model: Model, unit: Unit) -> tuple[list[int], list[int]] | None:
     """Its own column, if it has one, and those of its pieces; None where there is neither."""
     own = [model.units[unit]] if unit in model.units else []
-    pieces = (
-        [model.pieces[piece] for piece in pieces_of(unit) if piece in model.pieces] if isinstance(unit, str) else []
-    )
+    pieces = [model.pieces[piece] for piece in spelled(unit) if piece in model.pieces]
     return (own, pieces) if own or pieces else None
 
 
@@ -140,9 +138,8 @@ def score_all(model: Model, examples: Sequence[Example], others: Sequence[Exampl
 
 
 def _score(weights: Weights, example: Example) -> list[float]:
-    scores = dict(score(weights, example.spoken))
-    loudness = HUSHED if f"#{TEXT}" in example.spoken else 1.0
-    return [scores.get(task, 0.0) * loudness for task in weights.tasks]
+    scores = dict(score(weights, example.spoken, HUSHED if f"#{TEXT}" in example.spoken else 1.0))
+    return [scores.get(task, 0.0) for task in weights.tasks]
 
 
 # -------------------------------------------------------------------------------------------------------------- judging
