@@ -26,7 +26,7 @@ from policies.decision import (
     codes_of,
 )
 from policies.explain import no_candidate, share
-from policies.match import NO_RULE, Policy, Rule, first_match, trace
+from policies.match import NO_RULE, Policy, Rule, SessionTerms, first_match, trace
 from policies.rank import Wish, rank
 from policies.rewrite import prepared
 from policies.screen import Admission, Sheet, Terms, days_left, screen, sheet
@@ -67,10 +67,7 @@ def decide(
     rule = first_match(policy, subject) or NO_RULE
     tier = request.ask.tier or rule.tier or subject.tier
     held = rule.session or policy.session
-    if held.consistency == "none":
-        session = None
-    elif session is None and request.ask.session:
-        session = Session(request.ask.session)
+    session = _session(held, session, request.ask.session)
     rewrite = rule.rewrite or rewrite_of(session, policy)
     request = prepared(request, session, rewrite)
     named = _named(request, policy, catalog)
@@ -144,6 +141,13 @@ def _named(request: MediaRequest, policy: Policy, catalog: Catalog) -> _Named:
     if meaning == "pin":
         return _Named(pinned=found, unknown="" if found else name)
     return _Named(preferred=found)
+
+
+def _session(held: SessionTerms, told: Session | None, name: str) -> Session | None:
+    """What the token told, else the name asked for, unless sessions are ignored."""
+    if held.consistency == "none":
+        return None
+    return told or (Session(name) if name else None)
 
 
 def _tasks(traits: Traits, doubt: str) -> tuple[str, ...]:
