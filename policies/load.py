@@ -19,9 +19,9 @@ How documents compose, whichever files, directories and ConfigMaps they came in:
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from importlib.resources import files as resources
 from itertools import islice
 from typing import Any
@@ -71,12 +71,9 @@ class Config:
     policies: Mapping[str, Policy]
     hash: str  # 12 hex digits of the content: the same for the same documents in any files, order or layout
     sources: tuple[str, ...]
-    additions: tuple[Addition, ...] = ()  # to the lexicon
     tests: tuple[Placed, ...] = ()  # in the order of the files; none unless they were asked for
-
-    def lexicon(self) -> Lexicon:
-        """What prompts are classified by. The first call for some additions takes tenths of a second."""
-        return load_lexicon(self.additions)
+    # What prompts are classified by. The first call takes tenths of a second, all others nothing.
+    lexicon: Callable[[], Lexicon] = field(default=load_lexicon, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +149,7 @@ def load_entries(
         policies={spec.metadata.name: compile_policy(spec) for spec in specs if isinstance(spec, schema.RoutingPolicy)},
         hash=_hash(sources, entries),
         sources=tuple(sorted({source.document.file for source in sources})),
-        additions=tuple(
-            addition for spec in specs if isinstance(spec, schema.TaskLexicon) for addition in _added(spec)
-        ),
+        lexicon=_lexicon(specs),
         tests=wanted,
     )
     return config, entries
@@ -172,8 +167,15 @@ def read_models(files: Files) -> tuple[supply.Model, ...]:
     return tuple(model for catalog in catalogs for model in catalog.spec.models)
 
 
-def _added(lexicon: schema.TaskLexicon) -> Iterable[Addition]:
-    return ((task, more.group or "", tuple(more.phrases.items())) for task, more in lexicon.spec.tasks.items())
+def _lexicon(specs: Iterable[Spec | None]) -> Callable[[], Lexicon]:
+    """Kept by the configuration it belongs to: no request has to look it up by all that operators added."""
+    added: tuple[Addition, ...] = tuple(
+        (task, more.group or "", tuple(more.phrases.items()))
+        for spec in specs
+        if isinstance(spec, schema.TaskLexicon)
+        for task, more in spec.spec.tasks.items()
+    )
+    return cache(partial(load_lexicon, added))
 
 
 def _shipped_files() -> dict[str, bytes]:

@@ -77,6 +77,7 @@ class Reloads:
         if state.current is None:
             if not first.fallback:
                 raise ConfigError(state.problems)
+            first.config.lexicon()  # compiled here, and not by the first request
             state.fall_back(self.adapt(first.config), first.fallback, self.services.wall())
         self._tell(reload)
         if self.services.settings.state_dir and (kept := read(self.services.settings.state_dir)):

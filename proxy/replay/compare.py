@@ -104,7 +104,7 @@ class _Pair:
 
 def compare(traffic: Iterable[Recorded], old: Side, new: Side, *, show_prompts: bool = False) -> Comparison:
     """Decides all of ``traffic`` under both sides. ``show_prompts``: examples may have the beginning of a prompt."""
-    found, alike = Comparison(), old.lexicon is new.lexicon
+    found, alike = Comparison(), old.config.lexicon() is new.config.lexicon()
     kept: dict[Hashable, tuple[_Pair, str, Lines]] = {}
     for number, recorded in enumerate(traffic, 1):
         request, before = recorded.request, old.classify(recorded)

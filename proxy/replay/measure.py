@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from adapters.ir import MediaRequest
 from policies.catalog import Catalog
-from policies.classify import Lexicon
 from policies.load import Config
 from policies.price import price
 from proxy.replay.outcome import Outcome, Side, Unserved, likeness, outcome
@@ -141,14 +140,13 @@ class Replay:
     epoch."""
 
     config: Config
-    lexicon: Lexicon
     baseline: Baseline
     now: float
     credentials: Container[str] | None = None
 
     def run(self, traffic: Iterable[Recorded]) -> Tally:
         """Words differ and requests hardly do, so each kind of request is decided once, and added up at the end."""
-        tally, side = Tally(), Side(self.config, self.lexicon, self.now, self.credentials)
+        tally, side = Tally(), Side(self.config, self.now, self.credentials)
         kept: dict[Hashable, tuple[Outcome, float | None, Counter[str]]] = {}
         for recorded in traffic:
             request, traits = recorded.request, side.classify(recorded)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 
 from adapters.ir import Ask, MediaRequest
-from policies.classify import Lexicon, Traits, classify
+from policies.classify import Traits, classify
 from policies.decide import Decision, decide, subject_of
 from policies.explain import no_candidate_summary
 from policies.load import Config
@@ -58,7 +58,6 @@ class Side:
     """What traffic is decided against. ``credentials`` as in ``decide``, ``now`` in seconds since the epoch."""
 
     config: Config
-    lexicon: Lexicon
     now: float
     credentials: Container[str] | None = None
     _prompt_limits: list[int] = field(init=False, repr=False)
@@ -72,7 +71,7 @@ class Side:
 
     def classify(self, recorded: Recorded) -> Traits:
         """What the request is about; what was recorded of it, where the words were not."""
-        return recorded.traits or classify(recorded.request, self.lexicon)
+        return recorded.traits or classify(recorded.request, self.config.lexicon())
 
     def kind(self, request: MediaRequest, traits: Traits) -> Hashable:
         """With ``likeness`` equal for two requests that are decided alike: by policy, rule, tier and length."""

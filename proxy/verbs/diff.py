@@ -28,7 +28,7 @@ def diff(arguments: argparse.Namespace) -> int:
         old, new = _both(sides, load_lexicon().tasks())
         asked = source(arguments.traffic)
         now, keys = time.time(), credentials(arguments.providers, old, new)
-        before, after = (Side(config, config.lexicon(), now, keys) for config in (old, new))
+        before, after = (Side(config, now, keys) for config in (old, new))
         found = compare(watched(asked.traffic), before, after, show_prompts=arguments.show_prompts)
     except ConfigError as error:
         return refuse(error.problems)

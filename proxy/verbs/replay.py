@@ -38,7 +38,7 @@ def replay(arguments: argparse.Namespace) -> int:
         config = _config(arguments.policy or [], arguments.prices, load_lexicon().tasks())
         asked = source(arguments.traffic)
         before, baseline = _baseline(arguments.baseline, asked, config)
-        run = Replay(config, config.lexicon(), baseline, time.time(), credentials(arguments.providers, config))
+        run = Replay(config, baseline, time.time(), credentials(arguments.providers, config))
         begun = time.perf_counter()
         tally = run.run(watched(asked.traffic))
         prices = f"price book {arguments.prices}" if arguments.prices else "catalog"

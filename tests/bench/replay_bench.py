@@ -4,7 +4,6 @@ from dataclasses import replace
 from importlib.resources import files
 from time import perf_counter
 
-from policies.classify import load_lexicon
 from policies.load import Config
 from proxy.configuration import load_config
 from proxy.replay.compare import compare
@@ -22,14 +21,14 @@ def run() -> dict[str, float]:
     content = files("policies").joinpath("traffic", "enterprise.yaml").read_bytes()
     spec = read_spec("enterprise.yaml", content).model_copy(update={"requests": REQUESTS})
     lines = [write_line(read_row(row)) for row in rows(spec)]
-    config, lexicon = load_config([]), load_lexicon()
-    replay = Replay(config, lexicon, per_picture(0.04), NOW)
+    config = load_config([])
+    replay = Replay(config, per_picture(0.04), NOW)
     begun = perf_counter()
     traffic = list(read_traffic(lines))
     read = perf_counter()
     replay.run(traffic)
     replayed = perf_counter()
-    compare(read_traffic(lines), Side(config, lexicon, NOW), Side(_stricter(config), lexicon, NOW))
+    compare(read_traffic(lines), Side(config, NOW), Side(_stricter(config), NOW))
     compared = perf_counter()
     scale = 100_000 / REQUESTS
     return {

@@ -1,4 +1,5 @@
-"""A certificate authority for servers on loopback, as every cluster has one of its own. Called by ``api_server``."""
+"""A certificate authority for servers on loopback, as every cluster has one of its own. Called by ``api_server``, and
+by tests that need a server behind TLS."""
 
 import ipaddress
 import ssl

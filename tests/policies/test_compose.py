@@ -10,33 +10,8 @@ from policies.compose import MOST_BYTES, Compiled, Source, compose, files_of
 from policies.load import ConfigError
 from policies.retiring import retiring
 from proxy.configuration import WIRE_FACTS, load_config
+from tests.proxy.controller.sources import MODELS, POLICY, PROVIDER
 from tests.proxy.test_watch import Mount
-
-POLICY = """\
-apiVersion: muxel.dev/v1alpha1
-kind: RoutingPolicy
-metadata: {name: %s}
-spec: %s
-"""
-PROVIDER = """\
-apiVersion: muxel.dev/v1alpha1
-kind: Provider
-metadata: {name: inhouse}
-spec: {wire: openai_images, baseUrl: "https://images.example.com/v1", credential: {file: inhouse}}
-"""
-MODELS = """\
-apiVersion: muxel.dev/v1alpha1
-kind: ModelCatalog
-metadata: {name: inhouse}
-spec:
-  models:
-    - id: house-style
-      vendor: inhouse
-      operations: [image.generate]
-      retires: 2026-12-10
-      quality: {general: {score: 0.6, p25: 0.5, source: own, asOf: 2026-11-01}}
-      deployments: [{provider: inhouse, remote: house-1}]
-"""
 
 
 def source(name: str, data: Mapping[str, str | bytes], namespace: str = "studio") -> Source:

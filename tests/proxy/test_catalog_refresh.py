@@ -8,24 +8,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from policies.load import load_documents
 from policies.write import MOST_BYTES
 from proxy.cli import main
 from proxy.configuration import WIRE_FACTS
+from tests.kube.pki import create_authority
 
 ROOT = Path(__file__).parents[2]
 TODAY = datetime.now(UTC).date()
@@ -252,7 +248,7 @@ class Api:
     """A cluster's API as far as one ConfigMap goes. ``seen`` are the requests: method, path and query, type, body."""
 
     status: int = 200
-    certificate: Path | None = None  # with its key; None: plain HTTP
+    tls: ssl.SSLContext | None = None  # None: plain HTTP
     keys: list[str | None] = field(default_factory=list)
     seen: list[tuple[str, str, str, Any]] = field(default_factory=list)
     url: str = ""
@@ -280,10 +276,8 @@ def serving(api: Api) -> Iterator[None]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         api.url = f"http://127.0.0.1:{server.server_port}"
-        if api.certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(api.certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
+        if api.tls:
+            server.socket = api.tls.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -329,12 +323,12 @@ def test_apply_is_one_server_side_apply_of_that_config_map(feed: Path) -> None:
 
 
 def test_in_a_pod_it_speaks_to_the_cluster_around_it_by_the_mounted_token(feed: Path) -> None:
-    account, certificate = feed.with_name("account"), loopback_certificate(feed.parent)
+    account, authority = feed.with_name("account"), create_authority()
     account.mkdir()
     account.joinpath("token").write_text("of-a-service-account")
     account.joinpath("namespace").write_text("media")
-    account.joinpath("ca.crt").write_bytes(certificate.read_bytes())
-    api = Api(certificate=certificate)
+    account.joinpath("ca.crt").write_bytes(authority.pem)
+    api = Api(tls=authority.server_context("127.0.0.1"))
     with serving(api):
         around = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": api.url.rpartition(":")[2]}
         around |= {"KUBECONFIG": "", "MUXEL_SERVICE_ACCOUNT": str(account)}
@@ -347,24 +341,6 @@ def test_in_a_pod_it_speaks_to_the_cluster_around_it_by_the_mounted_token(feed: 
     (key,) = api.keys
     assert key is not None
     assert key.lower() == "bearer of-a-service-account"
-
-
-def loopback_certificate(directory: Path) -> Path:
-    """A certificate of 127.0.0.1 that is its own authority, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = directory / "loopback.pem"
-    path.write_bytes(certificate.public_bytes(pem) + secret)
-    return path
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])

@@ -43,7 +43,7 @@ def config(*deployments: Any, **policies: Policy) -> Config:
 
 
 def compared(old: Config, new: Config, *traffic: Recorded, **options: Any) -> Comparison:
-    return compare(traffic, *(Side(one, one.lexicon(), NOW) for one in (old, new)), **options)
+    return compare(traffic, *(Side(one, NOW) for one in (old, new)), **options)
 
 
 def ruled(**spec: Any) -> Config:
@@ -95,7 +95,7 @@ def test_deciding_each_kind_once_changes_nothing_and_each_side_is_what_a_replay_
     assert found.at_risk == sum(one.at_risk for one in singles)
     assert found.cost.change == pytest.approx(sum(one.cost.change for one in singles))
     for side, tally in ((old, found.old), (new, found.new)):
-        told = Replay(side, load_lexicon(), per_picture(0.0), NOW).run(traffic)
+        told = Replay(side, per_picture(0.0), NOW).run(traffic)
         assert tally.served.cost_usd == pytest.approx(told.served.cost_usd)
         assert tally.unserved == told.unserved
         assert {name: sums.requests for name, sums in tally.models.items()} == {
@@ -190,7 +190,7 @@ def test_a_session_that_has_settled_keeps_its_model_on_both_sides() -> None:
 def test_each_side_listens_for_the_phrases_of_its_own() -> None:
     specialist = deployment(model("specialist", {"general": 0.1, "portrait": 0.7}), "acme", 0.001)
     old = config(FINE, FAIR, specialist)
-    new = replace(old, additions=(("portrait", "", ((5.0, ("zorblax",)),)),))
+    new = replace(old, lexicon=lambda: load_lexicon((("portrait", "", ((5.0, ("zorblax",)),)),)))
     found = compared(old, new, recorded("zorblax"), recorded("zorblax", weight=2), recorded("a fox"))
     ((move, moved),) = found.moves.items()
     assert (move, moved.requests) == (("portrait", "fair", "specialist"), 3)

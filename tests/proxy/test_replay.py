@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from adapters.ir import Ask, MediaRequest, Operation, Tier
 from policies.catalog import Limits
-from policies.classify import Traits, load_lexicon
+from policies.classify import Traits
 from policies.decide import Session, decide
 from policies.load import Config
 from policies.match import Policy
@@ -230,7 +230,7 @@ def config(*deployments: Any, **policies: Policy) -> Config:
 
 def tally_of(*traffic: Recorded, over: Config | None = None, **options: Any) -> Tally:
     options.setdefault("baseline", per_picture(0.04))
-    return Replay(over or config(), load_lexicon(), now=NOW, **options).run(traffic)
+    return Replay(over or config(), now=NOW, **options).run(traffic)
 
 
 def premium(**fields: Any) -> Recorded:
@@ -276,7 +276,7 @@ def test_the_baseline_of_a_model_is_its_cheapest_host_that_does_the_work() -> No
 def test_a_floor_below_the_choice_would_be_found() -> None:
     """A decision never gives one; so the catalog changes behind its back."""
     over = config(FINE)
-    replay = Replay(over, load_lexicon(), per_picture(0.04), NOW)
+    replay = Replay(over, per_picture(0.04), NOW)
     quality = FINE.model.quality
     assert isinstance(quality, dict)
     decided = replay.run([premium()])
@@ -357,15 +357,14 @@ def test_deciding_each_kind_of_request_once_changes_nothing(asked: list[tuple[Me
         {"name": "house", "match": {"app": ["web"]}, "rewrite": {"promptSuffix": ", in the house style"}},
     ]
     over = config(FINE, FAIR, short, default=policy(tiers=TIERS, rules=rules))
-    lexicon = load_lexicon()
     one_by_one = Tally()
     for request, told in asked:
-        single = Replay(over, lexicon, per_picture(0.04), NOW).run([Recorded(request, told)])
+        single = Replay(over, per_picture(0.04), NOW).run([Recorded(request, told)])
         one_by_one.served.cost_usd += single.served.cost_usd
         one_by_one.served.requests += single.served.requests
         for name, sums in single.models.items():
             one_by_one.models[name].requests += sums.requests
-    together = Replay(over, lexicon, per_picture(0.04), NOW).run(Recorded(*one) for one in asked)
+    together = Replay(over, per_picture(0.04), NOW).run(Recorded(*one) for one in asked)
     assert together.served.requests == one_by_one.served.requests
     assert together.served.cost_usd == pytest.approx(one_by_one.served.cost_usd)
     assert {name: sums.requests for name, sums in together.models.items()} == {
@@ -378,7 +377,7 @@ def test_what_a_rule_adds_to_a_prompt_counts_against_the_limits_of_models() -> N
     rules = [{"name": "house", "rewrite": {"promptSuffix": ", in the house style"}}]
     over = config(FINE, short, default=policy(tiers=TIERS, rules=rules))
     lines = [Recorded(MediaRequest(Operation.GENERATE, "a" * length), traits("food", 0.9)) for length in (10, 90, 10)]
-    tally = Replay(over, load_lexicon(), per_picture(0.04), NOW).run(lines)
+    tally = Replay(over, per_picture(0.04), NOW).run(lines)
     assert tally.models["short"].requests == 2
     assert len(tally.models) == 2
 
@@ -390,7 +389,7 @@ def test_rules_see_the_app_and_namespace_of_a_line_and_reports_are_grouped_by_th
     lines = [
         Recorded(MediaRequest(Operation.GENERATE, "a fox", ask=Ask(app=a, namespace=b)), weight=n) for a, b, n in asked
     ]
-    tally = Replay(over, load_lexicon(), per_picture(0.04), NOW).run(lines)
+    tally = Replay(over, per_picture(0.04), NOW).run(lines)
     assert tally.unserved == {"refused by rule closed": 2}
     assert {app: sums.requests for app, sums in tally.apps.items()} == {"web": 3, "crm": 5}
 
