@@ -140,7 +140,8 @@ async def swap(mount: Mount, journal: Journal, files: dict[str, str]) -> None:
 async def swap_under_load(world: World, mount: Mount, journal: Journal, numbers: range) -> Held:
     """Swaps the directory for each of ``numbers``, every tenth time to what is refused; what is held at the end.
 
-    That is always the same configuration and one request, so that it can be compared.
+    That is always the same configuration, and a picture for all callers at once: by then both pools of connections have
+    as many as there are callers, whatever happened to overlap before. So it can be compared.
     """
     stop = asyncio.Event()
     callers = [spawn(call(world, journal, stop, number), name="caller") for number in range(CALLERS)]
@@ -149,7 +150,7 @@ async def swap_under_load(world: World, mount: Mount, journal: Journal, numbers:
     stop.set()
     await asyncio.gather(*callers)
     await swap(mount, journal, GOOD[0])
-    await world.post(GENERATE, FOX, x_muxel_dry_run="true")
+    await asyncio.gather(*(world.post(GENERATE, FOX) for _ in range(CALLERS)))
     return Held.now()
 
 
